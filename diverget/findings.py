@@ -1,0 +1,158 @@
+"""Findings: from the leads of a search to records that replay alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import relations
+from diverget.archive import Lead, gather
+from diverget.models.model import Model
+from diverget.outcome import Evidence, Outcome, judge, preference
+from diverget.problem import Problem
+from diverget.shrink import shrink
+from diverget.space import Values, rows_of
+from relations import Sensor, Step, distort
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A patch, a chain, and what the two models said.
+
+    Attributes:
+        row: the columns of `findings.parquet`.
+        arrays: what a replay needs, by name: the source with its margin, the field under it for every
+            relation that draws one, the follow-up, and the four probability vectors.
+    """
+
+    row: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What came of distorting and asking again.
+
+    Attributes:
+        revealed: the outcome is REVEALED again, with the same two classes.
+        identical: follow-up and probabilities agree with the stored ones bit for bit.
+    """
+
+    revealed: bool
+    identical: bool
+    reference: np.ndarray
+    quantised: np.ndarray
+
+
+def distil(
+    problem: Problem, leads: list[Lead], values: Values, *, step: Callable[[int, int], None] = lambda done, steps: None
+) -> list[Finding]:
+    """The findings of `leads`, shrunk to their mildest form; `values` holds every candidate in order."""
+    if not leads:
+        return []
+    found, patches = gather(leads, values)
+    classes = np.array([[lead.seen.reference_class, lead.seen.quantised_class] for lead in leads])
+    mild = shrink(problem, found, patches, classes, step=step)
+    evidence = problem.rows(mild, patches)
+    follow_ups = np.concatenate(
+        [problem.follow_ups(rows_of(mild, np.array([i])), patches[i : i + 1]) for i in range(len(leads))]
+    )
+    return [
+        Finding(
+            row=_row(problem, lead, mild, evidence, i),
+            arrays=_arrays(problem, evidence, follow_ups, int(patches[i]), i),
+        )
+        for i, lead in enumerate(leads)
+    ]
+
+
+def replay(
+    row: Mapping[str, Any], arrays: Mapping[str, np.ndarray], models: tuple[Model, Model], sensor: Sensor
+) -> Replay:
+    """What the two models say now of a stored finding, distorted anew, alone, at batch size 1.
+
+    Raises:
+        ValueError: the finding names a relation that this version does not know.
+    """
+    chain = [Step(relations.get(name), values) for name, values in json.loads(row["values"]).items()]
+    fields = [arrays[f"field_{step.relation.name}"][None] if step.relation.draw else None for step in chain]
+    follow_up = distort(arrays["source"][None], chain, fields, sensor, margin=int(arrays["margin"]))
+    reference, quantised = (model.predict_proba(follow_up) for model in models)
+    one = np.ones(1)
+    outcome = judge(
+        Evidence(
+            reference_source=arrays["reference_source"][None],
+            quantised_source=arrays["quantised_source"][None],
+            reference=reference,
+            quantised=quantised,
+            reference_step=models[0].output_step,
+            quantised_step=models[1].output_step,
+            severity=one,
+            psnr=one,
+            spectral_angle=one,
+            within=one.astype(bool),
+        )
+    )
+    same_classes = (int(reference.argmax()), int(quantised.argmax())) == (
+        row["reference_class"],
+        row["quantised_class"],
+    )
+    return Replay(
+        revealed=bool(outcome[0] == Outcome.REVEALED) and same_classes,
+        identical=(
+            np.array_equal(follow_up[0], arrays["follow_up"])
+            and np.array_equal(reference[0], arrays["reference"])
+            and np.array_equal(quantised[0], arrays["quantised"])
+        ),
+        reference=reference[0],
+        quantised=quantised[0],
+    )
+
+
+def _row(problem: Problem, lead: Lead, values: Values, evidence: Evidence, i: int) -> dict[str, Any]:
+    patches, patch = problem.patches, lead.seen.patch
+    width = patches.shape[1]
+    place = int(patches.ids[patch])
+    steps = {
+        slot.relation.name: {name: float(column[i]) for name, column in chosen.items()}
+        for slot, chosen in zip(problem.space.slots, values, strict=True)
+    }
+    return {
+        "patch": patch,
+        "row": place if patches.separate else place // width,
+        "col": 0 if patches.separate else place % width,
+        "label": int(patches.labels[patch]),
+        "reference_class": lead.seen.reference_class,
+        "quantised_class": lead.seen.quantised_class,
+        "severity": float(evidence.severity[i]),
+        "severity_found": lead.severity,
+        "psnr": float(evidence.psnr[i]),
+        "spectral_angle": float(evidence.spectral_angle[i]),
+        "reference_margin": float(preference(evidence.reference[[i]], np.array([lead.seen.quantised_class]))[0]),
+        "quantised_margin": float(preference(evidence.quantised[[i]], np.array([lead.seen.reference_class]))[0]),
+        "chain": problem.space.words(values, i),
+        "values": json.dumps(steps),
+        "candidate": lead.candidate,
+    }
+
+
+def _arrays(problem: Problem, evidence: Evidence, follow_ups: np.ndarray, patch: int, i: int) -> dict[str, np.ndarray]:
+    fields = {
+        f"field_{slot.relation.name}": field.under(problem.patches, np.array([patch]))[0]
+        for slot, field in zip(problem.space.slots, problem.fields, strict=True)
+        if field is not None
+    }
+    return {
+        "source": problem.patches.x[patch],
+        "margin": np.int64(problem.patches.margin),
+        "follow_up": follow_ups[i],
+        "reference_source": evidence.reference_source[i],
+        "quantised_source": evidence.quantised_source[i],
+        "reference": evidence.reference[i],
+        "quantised": evidence.quantised[i],
+        **fields,
+    }

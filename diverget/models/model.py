@@ -1,0 +1,96 @@
+"""What a model under assessment is: a name, a digest, prepared inputs in, probabilities out."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from diverget.models.preprocessing import LAYOUTS, Preprocessing
+
+
+class Model(Protocol):
+    """A classifier of raw patches.
+
+    Attributes:
+        name: what the report calls it.
+        digest: SHA-256 of the network file and of the preprocessing.
+        classes: number of classes k.
+        input_shape: shape of one prepared input, without the batch axis.
+        output_step: two classes closer than this in probability count as tied: one quantum of an output that
+            is an integer inside, 1e-4 of a float one.
+        preprocessing: what turns a raw patch into a prepared input.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def classes(self) -> int: ...
+    @property
+    def input_shape(self) -> tuple[int, ...]: ...
+    @property
+    def output_step(self) -> float: ...
+    @property
+    def preprocessing(self) -> Preprocessing: ...
+
+    def infer(self, z: np.ndarray) -> np.ndarray:
+        """Probabilities (n, k) float32 of prepared inputs z (n, *input_shape) float32."""
+        ...
+
+    def predict_proba(self, x: np.ndarray) -> np.ndarray:
+        """Probabilities (n, k) float32 of raw patches x (n, h, w, b) float32."""
+        ...
+
+
+def predict_pair(reference: Model, quantised: Model, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities (n, k) of the two models for the same raw patches, prepared once where both prepare alike."""
+    if reference.preprocessing.digest != quantised.preprocessing.digest:
+        return reference.predict_proba(x), quantised.predict_proba(x)
+    z = reference.preprocessing.apply(x)
+    return reference.infer(z), quantised.infer(z)
+
+
+def check_input(model: Model, patch_shape: tuple[int, int, int]) -> None:
+    """Return when `model` takes raw patches of `patch_shape` (h, w, b).
+
+    Raises:
+        ValueError: its preprocessing expects other bands, or its network another shape.
+    """
+    preprocessing = model.preprocessing
+    if preprocessing.bands not in (None, patch_shape[2]):
+        raise ValueError(
+            f"Expected patches of {preprocessing.bands} bands for the model {model.name!r}, as its preprocessing says, "
+            f"got patches of shape {tuple(patch_shape)}; give the scene or the preprocessing that belongs to it."
+        )
+    prepared = preprocessing.shape(patch_shape)
+    if prepared != model.input_shape:
+        fitting = [name for name in LAYOUTS if _laid_out(preprocessing, name, patch_shape) == model.input_shape]
+        advice = (
+            f"the layout {fitting[0]!r} would fit"
+            if fitting
+            else "set the patch size, the components or the layout of the preprocessing that the network was built for"
+        )
+        raise ValueError(
+            f"Expected inputs of shape {model.input_shape} for the model {model.name!r}, got {prepared} from patches "
+            f"of shape {tuple(patch_shape)} by its preprocessing (layout {preprocessing.layout!r}); {advice}."
+        )
+
+
+def _laid_out(preprocessing: Preprocessing, layout: str, patch_shape: tuple[int, int, int]) -> tuple[int, ...]:
+    other = Preprocessing(preprocessing.shift, preprocessing.scale, preprocessing.components, layout)
+    return other.shape(patch_shape)
+
+
+def check_pair(reference: Model, quantised: Model) -> None:
+    """Return when the two models tell the same number of classes apart.
+
+    Raises:
+        ValueError: they do not.
+    """
+    if reference.classes != quantised.classes:
+        raise ValueError(
+            f"Expected two models with the same classes, got {reference.classes} from {reference.name!r} and "
+            f"{quantised.classes} from {quantised.name!r}; give the quantised version of the same network."
+        )

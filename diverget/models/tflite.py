@@ -1,0 +1,130 @@
+"""A .tflite file as a model: LiteRT interpreters, one a thread. No TensorFlow."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+
+from diverget.models.graph import Graph, examine, read
+from diverget.models.preprocessing import Preprocessing
+from diverget.models.runtime import Session
+
+
+@dataclass(frozen=True, eq=False)
+class TFLiteModel:
+    """A network in LiteRT, with its preprocessing.
+
+    Every Python thread gets an interpreter of its own on its first call. Rows come out bit for bit the same alone,
+    in any batch and from any thread: the batch is 8 where a probe of the file showed that, else 1 (or the size
+    written into the file, its last batch padded).
+
+    Attributes:
+        digest: SHA-256 of the file and of the preprocessing.
+        file_digest: SHA-256 of the file alone.
+        logits: the network gives logits, and `infer` their softmax. Known from the graph (a SOFTMAX at its end) or
+            else from a probe whose rows are no probabilities.
+        output_step: one quantum of an integer output; 1e-4 of a float one. With logits of quantum s it is
+            tanh(s / 2), the most that two probabilities can differ by when their logits are one quantum apart.
+        kernels, threads: how the interpreters run; part of a result's identity.
+    """
+
+    name: str
+    path: Path
+    digest: str
+    file_digest: str
+    preprocessing: Preprocessing
+    input_shape: tuple[int, ...]
+    classes: int
+    output_step: float
+    logits: bool
+    kernels: str
+    threads: int
+    graph: Graph = field(repr=False)
+    content: bytes = field(repr=False)
+    _own: threading.local = field(default_factory=threading.local, repr=False)
+
+    def predict_proba(self, x: np.ndarray) -> np.ndarray:
+        """Probabilities (n, k) float32 of raw patches x (n, h, w, b) float32."""
+        return self.infer(self.preprocessing.apply(x))
+
+    def infer(self, z: np.ndarray) -> np.ndarray:
+        """Probabilities (n, k) float32 of prepared inputs z (n, *input_shape) float32.
+
+        Raises:
+            ValueError: z has another shape or type.
+        """
+        if z.shape[1:] != self.input_shape or z.dtype != np.float32:
+            raise ValueError(
+                f"Expected prepared inputs (n, {', '.join(map(str, self.input_shape))}) float32 for the model "
+                f"{self.name!r}, got shape {z.shape}, {z.dtype}; mend its preprocessing or the patch size."
+            )
+        session = self._session()
+        rows = self.graph.rows
+        found = np.empty((len(z), self.classes), dtype=np.float32)
+        for start in range(0, len(z), rows):
+            part = z[start : start + rows]
+            short = rows - len(part) if self.graph.fixed else 0
+            if short:
+                part = np.concatenate([part, np.repeat(part[-1:], short, axis=0)])
+            found[start : start + rows] = session.run(part).reshape(-1, self.classes)[: len(z) - start]
+        return softmax(found) if self.logits else found
+
+    def fresh(self) -> TFLiteModel:
+        """The same model with interpreters of its own, none of them used yet."""
+        return replace(self, _own=threading.local())
+
+    def _session(self) -> Session:
+        session: Session | None = getattr(self._own, "session", None)
+        if session is None:
+            session = self._own.session = Session(self.content, kernels=self.kernels, threads=self.threads)
+        return session
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities (n, k) float32 of logits (n, k), computed in float64."""
+    shifted = logits.astype(np.float64)
+    shifted -= shifted.max(axis=1, keepdims=True)
+    weights = np.exp(shifted)
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def load(
+    path: Path, *, preprocessing: Preprocessing, name: str, kernels: str = "xnnpack", threads: int = 1
+) -> TFLiteModel:
+    """The model in the .tflite file at `path`.
+
+    Args:
+        path: the file; float or integer (int8, uint8, int16) input and output, a fixed or an open batch size.
+        preprocessing: from raw patches to the network's inputs.
+        name: what the report calls it.
+        kernels: `xnnpack`, `builtin` (no delegate) or `reference`.
+        threads: threads of one interpreter.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: not a .tflite file, a damaged one, one that needs TensorFlow's operators (Flex), or none that
+            takes one patch and gives at least two class scores.
+    """
+    path = Path(path)
+    graph = examine(path, kernels=kernels)
+    content = read(path)
+    found = sha256(content)
+    return TFLiteModel(
+        name=name,
+        path=path,
+        digest=sha256(f"{found.hexdigest()} {preprocessing.digest}".encode()).hexdigest(),
+        file_digest=found.hexdigest(),
+        preprocessing=preprocessing,
+        input_shape=graph.input_shape,
+        classes=graph.classes,
+        output_step=graph.output_step,
+        logits=graph.logits,
+        kernels=kernels,
+        threads=threads,
+        graph=graph,
+        content=content,
+    )

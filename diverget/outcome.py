@@ -1,0 +1,97 @@
+"""What four predictions mean: reference and quantised, on the source and on the follow-up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+
+class Outcome(IntEnum):
+    """What happened to one patch, tested in this order; only REVEALED blames quantisation alone.
+
+    Published measures are sums of these counts: DFLARE and DiffChaser count MOVED_APART + REVEALED.
+    """
+
+    INVALID = 0
+    """The follow-up lies outside the validity limits."""
+    INHERITED = 1
+    """The two disagree on the source already: a property of the patch, so the denominator never moves."""
+    TIED = 2
+    """The two differ on the follow-up, by less than one output step on a side: too close to call."""
+    MOVED_TOGETHER = 3
+    """The reference left its class and the quantised model went with it: the relation did not hold."""
+    MOVED_APART = 4
+    """The reference left its class and the two now disagree."""
+    REVEALED = 5
+    """The reference stayed, the quantised model left: quantisation alone is to blame."""
+    SAME = 6
+    """Nobody moved."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was seen of `r` follow-ups, row by row.
+
+    Attributes:
+        reference_source, quantised_source: (r, k) float32 probabilities on the sources.
+        reference, quantised: (r, k) float32 probabilities on the follow-ups.
+        reference_step, quantised_step: the smallest difference of probabilities that counts on each side.
+        severity: (r,) mean distance from neutral in [0, 1].
+        psnr: (r,) dB, with the scene's range as the fixed peak.
+        spectral_angle: (r,) radians, mean over the patch.
+        within: (r,) bool, inside the validity limits.
+    """
+
+    reference_source: np.ndarray
+    quantised_source: np.ndarray
+    reference: np.ndarray
+    quantised: np.ndarray
+    reference_step: float
+    quantised_step: float
+    severity: np.ndarray
+    psnr: np.ndarray
+    spectral_angle: np.ndarray
+    within: np.ndarray
+
+
+def preference(p: np.ndarray, over: np.ndarray) -> np.ndarray:
+    """By how much each row of `p` (r, k) prefers its own class to class `over` (r,); 0 where they are one."""
+    return p.max(axis=1) - np.take_along_axis(p, over[:, None], axis=1)[:, 0]
+
+
+def decided(p: np.ndarray, over: np.ndarray, step: float) -> np.ndarray:
+    """Whether each row prefers its class to class `over` by at least one `step` (to rounding)."""
+    return preference(p, over) >= step * (1 - 1e-5)
+
+
+def judge(evidence: Evidence) -> np.ndarray:
+    """The `Outcome` of every row, (r,) uint8."""
+    source_r = evidence.reference_source.argmax(axis=1)
+    source_q = evidence.quantised_source.argmax(axis=1)
+    reference = evidence.reference.argmax(axis=1)
+    quantised = evidence.quantised.argmax(axis=1)
+    tied = (reference != quantised) & ~(
+        decided(evidence.reference, quantised, evidence.reference_step)
+        & decided(evidence.quantised, reference, evidence.quantised_step)
+    )
+    return np.select(
+        [
+            ~evidence.within,
+            source_r != source_q,
+            tied,
+            (reference != source_r) & (quantised == reference),
+            reference != source_r,
+            quantised != source_r,
+        ],
+        [
+            Outcome.INVALID,
+            Outcome.INHERITED,
+            Outcome.TIED,
+            Outcome.MOVED_TOGETHER,
+            Outcome.MOVED_APART,
+            Outcome.REVEALED,
+        ],
+        Outcome.SAME,
+    ).astype(np.uint8)

@@ -1,0 +1,200 @@
+"""The experiment as one function: values in, evidence out. NumPy on both sides; no optimiser, no file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from diverget.models.model import Model, predict_pair
+from diverget.objectives import Limit, Objective
+from diverget.outcome import Evidence, Outcome, judge
+from diverget.patches import Field, Patches, draw_field
+from diverget.space import Space, Values, rows_of
+from relations import distort, psnr, spectral_angle
+from relations.core import Sensor
+
+CHUNK_VALUES = 1 << 20
+"""Values of a chunk of patches, 4 MiB of float32: it and its two or three temporaries stay near the cache
+of one core, and memory stays bounded whatever the batch. Rows are independent, so it changes no result."""
+
+
+@dataclass(frozen=True)
+class Bounded:
+    """A validity limit with the bound that holds in this run."""
+
+    limit: Limit
+    bound: float
+
+
+@dataclass(frozen=True)
+class Revealed:
+    """One REVEALED row of an evaluation."""
+
+    patch: int
+    reference_class: int
+    quantised_class: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `m` candidates scored over all patches.
+
+    Attributes:
+        u: (m, d) the points; values: their natural values.
+        scores: (m, objectives), each in its natural sense.
+        limits: (m, limits) median over the patches of every measure.
+        excess: (m, limits) by how much that median breaks its bound; 0 or less where it holds.
+        severity: (m,) in [0, 1].
+        counts: (m, 7) rows by `Outcome`.
+        revealed: for every candidate its REVEALED rows.
+    """
+
+    u: np.ndarray
+    values: Values
+    scores: np.ndarray
+    limits: np.ndarray
+    excess: np.ndarray
+    severity: np.ndarray
+    counts: np.ndarray
+    revealed: tuple[tuple[Revealed, ...], ...]
+
+    @property
+    def feasible(self) -> np.ndarray:
+        return (self.excess <= 0).all(axis=1)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A pair of models, patches, a space of distortions, and what counts.
+
+    `fields` holds one field a slot of the space. `pool` is the run's worker threads; each of them owns an
+    interpreter of each model. `reference_source` and `quantised_source` are (n, k), asked for once.
+    """
+
+    reference: Model
+    quantised: Model
+    patches: Patches
+    space: Space
+    fields: tuple[Field | None, ...]
+    sensor: Sensor
+    objectives: tuple[Objective, ...]
+    limits: tuple[Bounded, ...]
+    pool: ThreadPoolExecutor
+    reference_source: np.ndarray
+    quantised_source: np.ndarray
+
+    def rows(self, values: Values, patches: np.ndarray) -> Evidence:
+        """The evidence of any rows: row i distorts patch `patches[i]` by row i of `values`."""
+        total = len(patches)
+        per_row = int(np.prod(self.patches.x.shape[1:]))
+        size = max(8, CHUNK_VALUES // per_row // 8 * 8)
+        chunks = [np.arange(start, min(start + size, total)) for start in range(0, total, size)]
+        seen = list(self.pool.map(lambda chunk: self._chunk(rows_of(values, chunk), patches[chunk]), chunks))
+        reference, quantised, peak_ratio, angle = (np.concatenate(column) for column in zip(*seen, strict=True))
+        evidence = Evidence(
+            reference_source=self.reference_source[patches],
+            quantised_source=self.quantised_source[patches],
+            reference=reference,
+            quantised=quantised,
+            reference_step=self.reference.output_step,
+            quantised_step=self.quantised.output_step,
+            severity=self.space.severity(values),
+            psnr=peak_ratio,
+            spectral_angle=angle,
+            within=np.ones(total, dtype=bool),
+        )
+        broken = [bounded.limit.excess(bounded.limit.score(evidence), bounded.bound) > 0 for bounded in self.limits]
+        return replace(evidence, within=~np.any(broken, axis=0)) if broken else evidence
+
+    def follow_ups(self, values: Values, patches: np.ndarray) -> np.ndarray:
+        """The distorted patches (r, h, w, b) of any rows."""
+        fields = [None if field is None else field.under(self.patches, patches) for field in self.fields]
+        return distort(
+            self.patches.x[patches], self.space.chain(values), fields, self.sensor, margin=self.patches.margin
+        )
+
+    def evaluate(self, u: np.ndarray) -> Evaluation:
+        """The scores of the points `u` (m, d): every chain over all patches."""
+        m, n = len(u), len(self.patches)
+        values = self.space.decode(u)
+        patches = np.tile(np.arange(n), m)
+        evidence = self.rows(rows_of(values, np.repeat(np.arange(m), n)), patches)
+        outcomes = judge(evidence).reshape(m, n)
+        measured = [bounded.limit.score(evidence).reshape(m, n) for bounded in self.limits]
+        # A patch that comes back unchanged has an infinite PSNR; the median of a row of them is infinite too,
+        # and no optimiser can be told so.
+        medians = [np.minimum(np.median(values_, axis=1), np.finfo(np.float64).max) for values_ in measured]
+        classes = np.stack([evidence.reference.argmax(axis=1), evidence.quantised.argmax(axis=1)])
+        return Evaluation(
+            u=u,
+            values=values,
+            scores=np.stack([o.score(evidence).reshape(m, n).mean(axis=1) for o in self.objectives], axis=1),
+            limits=np.stack(medians, axis=1) if medians else np.zeros((m, 0)),
+            excess=np.stack(
+                [b.limit.excess(median, b.bound) for b, median in zip(self.limits, medians, strict=True)], axis=1
+            )
+            if medians
+            else np.zeros((m, 0)),
+            severity=self.space.severity(values),
+            counts=np.stack([(outcomes == outcome).sum(axis=1) for outcome in Outcome], axis=1),
+            revealed=tuple(
+                tuple(
+                    Revealed(int(patch), int(classes[0, row * n + patch]), int(classes[1, row * n + patch]))
+                    for patch in np.flatnonzero(outcomes[row] == Outcome.REVEALED)
+                )
+                for row in range(m)
+            ),
+        )
+
+    def queries(self, candidates: int) -> int:
+        """What evaluating `candidates` chains costs: one query is one patch through one model."""
+        return 2 * candidates * len(self.patches)
+
+    def _chunk(self, values: Values, patches: np.ndarray) -> tuple[np.ndarray, ...]:
+        follow_up = self.follow_ups(values, patches)
+        source = self.patches.source()[patches]
+        reference, quantised = predict_pair(self.reference, self.quantised, follow_up)
+        peak = self.sensor.high - self.sensor.low
+        return reference, quantised, psnr(source, follow_up, peak=peak), spectral_angle(source, follow_up)
+
+
+def pose(
+    reference: Model,
+    quantised: Model,
+    patches: Patches,
+    space: Space,
+    sensor: Sensor,
+    *,
+    objectives: Sequence[Objective],
+    limits: Sequence[Bounded],
+    pool: ThreadPoolExecutor,
+    seed: int,
+) -> Problem:
+    """The problem of a pair over patches: fields drawn, sources predicted.
+
+    Raises:
+        ValueError: a relation needs wavelengths and the data has none; the two models differ in classes.
+    """
+    for slot in space.slots:
+        if slot.relation.needs_wavelengths:
+            sensor.require_wavelengths(slot.relation.name)
+    size = 64
+    chunks = [patches.source()[start : start + size] for start in range(0, len(patches), size)]
+    seen = list(pool.map(lambda x: predict_pair(reference, quantised, x), chunks))
+    reference_source, quantised_source = (np.concatenate(column) for column in zip(*seen, strict=True))
+    return Problem(
+        reference=reference,
+        quantised=quantised,
+        patches=patches,
+        space=space,
+        fields=tuple(draw_field(slot.relation, patches, seed=seed) for slot in space.slots),
+        sensor=sensor,
+        objectives=tuple(objectives),
+        limits=tuple(limits),
+        pool=pool,
+        reference_source=reference_source,
+        quantised_source=quantised_source,
+    )

@@ -1,0 +1,118 @@
+"""The run directory: written once, never rewritten, never half written.
+
+Every file appears by rename, so whatever instant a run is killed at, a file is there whole or not at all.
+The store is the run: what is in it is not computed again, and the report reads nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+
+@contextmanager
+def appearing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that becomes `path` when the block ends well.
+
+    Raises:
+        OSError: the disk is full, or the folder may not be written; nothing is left behind.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class Store:
+    """One run's directory. Names are relative to it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, name: str) -> Path:
+        return self.root / name
+
+    def has(self, name: str) -> bool:
+        return self.path(name).exists()
+
+    def clear_temporaries(self) -> None:
+        """Remove what a killed run left half written."""
+        for left in self.root.rglob(".*.tmp"):
+            left.unlink()
+
+    def write_json(self, name: str, content: Any) -> None:
+        """`content` as JSON; NaN becomes null."""
+        text = json.dumps(plain(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        with appearing(self.path(name)) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+    def read_json(self, name: str) -> Any:
+        """The content of a JSON file.
+
+        Raises:
+            ValueError: it is damaged; the way out is told.
+        """
+        try:
+            return json.loads(self.path(name).read_text(encoding="utf-8"))
+        except json.JSONDecodeError as error:
+            raise ValueError(
+                f"Expected JSON in {self.path(name)}, got damage at line {error.lineno}: remove that file and run again."
+            ) from error
+
+    def write_table(self, name: str, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> None:
+        """`rows` as Parquet. The same rows give the same bytes."""
+        table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
+        with appearing(self.path(name)) as temporary:
+            pq.write_table(table, temporary, compression="zstd")
+
+    def read_table(self, name: str) -> list[dict[str, Any]]:
+        """The rows of a Parquet file.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        try:
+            rows: list[dict[str, Any]] = pq.read_table(self.path(name)).to_pylist()
+        except pa.ArrowInvalid as error:
+            raise ValueError(
+                f"Expected Parquet in {self.path(name)}, got damage: remove that file and run again."
+            ) from error
+        return rows
+
+    def write_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
+        """`arrays` as a compressed .npz."""
+        with appearing(self.path(name)) as temporary, open(temporary, "wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+
+    def read_arrays(self, name: str) -> dict[str, np.ndarray]:
+        """The arrays of an .npz."""
+        with np.load(self.path(name), allow_pickle=False) as arrays:
+            return dict(arrays)
+
+
+def plain(content: Any) -> Any:
+    """`content` in JSON's own types: arrays as lists, NumPy scalars as numbers, NaN and infinity as None."""
+    if isinstance(content, Mapping):
+        return {str(key): plain(value) for key, value in content.items()}
+    if isinstance(content, np.ndarray):
+        return plain(content.tolist())
+    if isinstance(content, (list, tuple)):
+        return [plain(value) for value in content]
+    if isinstance(content, np.generic):
+        return plain(content.item())
+    if isinstance(content, float) and not np.isfinite(content):
+        return None
+    return content

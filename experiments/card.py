@@ -1,0 +1,250 @@
+"""The machine-readable card of a run: what the report says, as JSON that other programs may rely on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from diverget.store import plain
+from experiments.record import EVERYTHING, Row, Run, read, spoken
+from experiments.wording import count, interval, number, percent, plural
+
+SCHEMA = "diverget-card/1"
+"""Raised when a key changes its meaning or goes; a new key leaves it."""
+
+RATE_KEYS = (
+    "draws", "eligible", "inherited", "rejected", "tied", "moved_together", "moved_apart", "revealed",
+    "revealed_rate", "revealed_lower", "revealed_upper",
+    "disagreement_rate", "disagreement_lower", "disagreement_upper", "blocks",
+)  # fmt: skip
+
+FINDING_KEYS = (
+    "finding", "chain", "severity", "severity_found", "psnr", "spectral_angle", "patch", "row", "col",
+)  # fmt: skip
+
+
+def card(run_dir: Path) -> dict[str, Any]:
+    """The card of the run in `run_dir`, in JSON's own types; what was not reached is None.
+
+    Raises:
+        FileNotFoundError: `run_dir` has no manifest.
+        ValueError: a file of the run is damaged.
+    """
+    return card_of(read(run_dir))
+
+
+def card_of(run: Run) -> dict[str, Any]:
+    """The card of a run already read."""
+    summary = run.summary or {}
+    content = {
+        "schema": SCHEMA,
+        "name": run.manifest["name"],
+        "digest": run.manifest["digest"],
+        "complete": run.complete,
+        "verdict": verdict(run),
+        "criteria_met": summary.get("criteria_met"),
+        "criteria": summary.get("criteria", []),
+        "control": control(run),
+        "unconfirmed": summary.get("unconfirmed"),
+        "pairs": [_pair(run, pair) for pair in run.pairs],
+        "data": _data(run.data) if run.data else None,
+        "references": [
+            {key: reference[key] for key in ("name", "kind", "file", "digest", "size_bytes", "parameters")}
+            for reference in run.references
+        ],
+        "runtime": run.manifest["runtime"],
+        "versions": run.manifest["versions"],
+        "timing": run.timing,
+    }
+    return plain(content)
+
+
+def verdict(run: Run) -> str:
+    """The run in a sentence or two: the pair that parts most often, and what was found mildest."""
+    tested = ranked(run)
+    return f"{headline(run)} {how_mild(run, tested[0]) if tested else ''}".strip()
+
+
+def headline(run: Run) -> str:
+    """The first half of the verdict: how often, or why that cannot be said."""
+    tested = ranked(run)
+    control_state = control(run)
+    parts = [] if run.complete else ["Incomplete run."]
+    if control_state["passed"] is False:
+        parts.append("The control failed: a model differs from itself, so no number below can be trusted.")
+    if tested:
+        parts.append(how_often(run, tested[0]))
+    elif run.controls():
+        names = " and ".join(dict.fromkeys(pair["reference"] for pair in run.controls()))
+        parts.append(f"Control only: {names} against itself, with {plural(control_state['findings'], 'finding')}.")
+    else:
+        parts.append("No pair of models was reached.")
+    return " ".join(parts)
+
+
+def ranked(run: Run) -> list[Row]:
+    """The pairs under test, the one that parts most often in spec first; then by number of findings."""
+
+    def key(pair: Row) -> tuple[float, int]:
+        row = headline_rate(run, pair, "in_spec")
+        return -(row["revealed_rate"] if row else 0.0), -len(run.found(pair["pair"]))
+
+    return sorted(run.tested(), key=key)
+
+
+def headline_rate(run: Run, pair: Row, tier: str) -> Row | None:
+    """The rate under chains of all relations, else the highest of a single one; None where nothing was eligible."""
+    whole = run.rate(pair["pair"], tier)
+    if whole and whole["revealed_rate"] is not None:
+        return whole
+    rows = [
+        row
+        for row in run.rates
+        if row["pair"] == pair["pair"] and row["tier"] == tier and row["revealed_rate"] is not None
+    ]
+    return max(rows, key=lambda row: row["revealed_rate"], default=None)
+
+
+def sentence(run: Run, pair: Row) -> str:
+    """What is known of one pair under test, in plain words: how often, then how mild."""
+    return f"{how_often(run, pair)} {how_mild(run, pair)}".strip()
+
+
+def how_often(run: Run, pair: Row) -> str:
+    """The rate in spec as a sentence."""
+    sensor = "a flying sensor" if run.data and run.data["kind"] == "scene" else "a real sensor"
+    row = headline_rate(run, pair, "in_spec")
+    name = spoken(pair)
+    under = f"Under distortions {sensor} is measured to produce, {name}"
+    if row is None:
+        return f"How often {name} parts from float under in-spec distortions was not measured."
+    alone = "" if row["relation"] == EVERYTHING else f" under {row['relation']} alone"
+    if not row["revealed"]:
+        return (
+            f"{under} left float's class in none of {count(row['eligible'])} draws{alone} "
+            f"(at most {percent(row['revealed_upper'])})."
+        )
+    return (
+        f"{under} changes class on {percent(row['revealed_rate'])} "
+        f"({interval(row['revealed_lower'], row['revealed_upper'])}) of the patches where float stays{alone}."
+    )
+
+
+def how_mild(run: Run, pair: Row) -> str:
+    """The mildest finding as a sentence; that there is none; empty where nothing was searched."""
+    found = run.found(pair["pair"])
+    if found:
+        first = found[0]
+        return (
+            f"Mildest found: {first['chain']} (severity {number(first['severity'], 2)}) turns "
+            f"{run.class_name(first['reference_class'])} into {run.class_name(first['quantised_class'])}."
+        )
+    spent = queries(run, pair["pair"])
+    return f"The search found none in {count(spent)} queries." if spent else ""
+
+
+def queries(run: Run, pair: str) -> int | None:
+    """What the search of one pair spent, None where it did not start."""
+    if pair in run.searches and len(run.searches[pair].queries):
+        return int(run.searches[pair].queries[-1])
+    return None
+
+
+def control(run: Run) -> dict[str, Any]:
+    """The result of each model against itself; `passed` is None where no control ran."""
+    names = [pair["pair"] for pair in run.controls()]
+    found = (run.summary or {}).get("control_findings") or sum(1 for f in run.findings if f["control"])
+    revealed = sum(row["revealed"] for row in run.rates if row["control"])
+    searched = sum(search.outcomes.get("REVEALED", 0) for name, search in run.searches.items() if name in names)
+    reached = bool(names) and (any(row["control"] for row in run.rates) or any(n in run.searches for n in names))
+    return {
+        "pairs": names,
+        "findings": found,
+        "revealed_draws": revealed,
+        "draws": sum(row["draws"] for row in run.rates if row["control"]),
+        "queries": sum(queries(run, name) or 0 for name in names),
+        "passed": found + revealed + searched == 0 if reached or found else None,
+    }
+
+
+def _pair(run: Run, pair: Row) -> dict[str, Any]:
+    name = pair["pair"]
+    reference, quantised = pair["reference_model"], pair["quantised_model"]
+    baseline = run.baseline.get(name)
+    return {
+        "pair": name,
+        "reference": pair["reference"],
+        "quantised": pair["quantised"],
+        "control": pair["control"],
+        "verdict": None if pair["control"] else sentence(run, pair),
+        "size": {
+            "reference_bytes": reference["size_bytes"],
+            "quantised_bytes": quantised["size_bytes"],
+            "ratio": reference["size_bytes"] / quantised["size_bytes"],
+        },
+        "digests": {"reference": reference["digest"], "quantised": quantised["digest"]},
+        "coverage": {key: quantised["coverage"][key] for key in ("share", "kind", "total_macs", "float_ops")},
+        "baseline": None
+        if baseline is None
+        else {k: v for k, v in baseline.items() if k not in ("flips", "per_class")},
+        "rates": {
+            tier: {
+                row["relation"]: {key: row[key] for key in RATE_KEYS}
+                for row in run.rates
+                if row["pair"] == name and row["tier"] == tier
+            }
+            for tier in ("in_spec", "stress")
+        },
+        "search": _search(run, name),
+        "findings": _findings(run, name),
+    }
+
+
+def _search(run: Run, name: str) -> dict[str, Any] | None:
+    if name not in run.searches:
+        return None
+    search = run.searches[name]
+    found = run.found(name)
+    return {
+        "queries": queries(run, name),
+        "candidates": len(search.queries),
+        "feasible": int(search.feasible.sum()),
+        "best": {objective: search.best(objective) for objective in search.scores},
+        "patches_revealed": int(search.patches_revealed[-1]) if len(search.patches_revealed) else 0,
+        "findings": len(found),
+        "mildest_severity": found[0]["severity"] if found else None,
+        "seconds": run.timing["search"].get(name, {}).get("seconds"),
+        "outcomes": search.outcomes,
+    }
+
+
+def _findings(run: Run, name: str) -> dict[str, Any]:
+    found = run.found(name)
+    flips = Counter((f["reference_class"], f["quantised_class"]) for f in found)
+    return {
+        "count": len(found),
+        "unconfirmed": sum(f["pair"] == name and not f["confirmed"] for f in run.findings),
+        "mildest": {key: found[0][key] for key in FINDING_KEYS} | _classes(run, found[0]) if found else None,
+        "flips": [
+            {"from": run.class_name(a), "to": run.class_name(b), "count": n}
+            for (a, b), n in sorted(flips.items(), key=lambda item: (-item[1], item[0]))
+        ],
+    }
+
+
+def _classes(run: Run, finding: Row) -> dict[str, str]:
+    return {
+        "from": run.class_name(finding["reference_class"]),
+        "to": run.class_name(finding["quantised_class"]),
+    }
+
+
+def _data(data: Row) -> dict[str, Any]:
+    keys = ("name", "kind", "digest", "shape", "value_range", "unit", "labelled", "masked", "warnings")
+    split = ("protocol", "description", "patch", "counts", "assessed", "leakage", "notes")
+    return {key: data[key] for key in keys} | {
+        "bands": data["shape"][-1],
+        "classes": len(data["class_names"]),
+        "split": {key: data["split"][key] for key in split},
+    }

@@ -1,0 +1,51 @@
+"""What a config means and would cost, without training or running anything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from diverget.models.zoo import ALL as ARCHITECTURES
+from experiments.data import describe, gather
+from experiments.run import CONTROL_SHARE, directory
+from experiments.schema import RunConfig, named
+
+FAST, SLOW = 7000, 80
+"""Pairs of queries a second measured on two cores: a small 2-D network, and HybridSN with its 3-D convolutions."""
+
+
+def estimate(config: RunConfig, out: Path) -> Iterator[str]:
+    """Lines that tell the resolved config, the split, and the queries of each stage.
+
+    Raises:
+        ValueError, OSError: the config or its data cannot be used.
+    """
+    place = directory(config, out)
+    yield json.dumps(config.effective(), indent=1, ensure_ascii=False)
+    material = gather(config)
+    told = describe(material)
+    for reference in config.references:
+        if reference.zoo:
+            named("an architecture", ARCHITECTURES, reference.zoo).check_patch(material.size)
+    for slot in config.space(config.tier).slots:
+        if slot.relation.needs_wavelengths:
+            material.sensor.require_wavelengths(slot.relation.name)
+    yield f"data: {told['data']}; {told['split']}"
+    for note in told["notes"]:
+        yield f"note: {note}"
+    yield f"run directory: {place}" + (" (begun: the run would go on)" if place.exists() else "")
+    patches = told["assessed"]
+    spaces = len(config.rates.tiers) * (len(config.relations) + 1)
+    pairs = len(config.references) * len(config.quantisations)
+    controls = len(config.references) if config.control else 0
+    baseline = 2 * len(material.baseline) * (pairs + controls)
+    rates = 2 * spaces * patches * (config.rates.draws * pairs + controls)
+    search = int(config.search.budget * (pairs + CONTROL_SHARE * controls))
+    yield f"patches assessed: {patches}; pairs: {pairs}; controls: {controls}; space: {config.space(config.tier).dimensions} dimensions"
+    total = baseline + rates + search
+    yield f"queries: baseline {baseline:,}, rates {rates:,}, search {search:,}; in all {total:,} (shrinking comes on top)"
+    yield (
+        f"on two cores about {total / 2 / FAST / 60:.1f} minutes with a small 2-D network, "
+        f"{total / 2 / SLOW / 60:.0f} minutes with HybridSN; training and conversion once, then from {out / 'cache'}"
+    )

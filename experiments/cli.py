@@ -1,0 +1,186 @@
+"""The command `diverget`. Heavy imports happen inside the commands, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+# One thread a BLAS call: the workers are the parallelism, and the bits of a product must not depend on how many
+# cores a machine has. It has to be said before NumPy is imported.
+for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[_variable] = "1"
+
+import typer
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Find the mildest natural distortion on which a float network and its quantised version part company.",
+)
+
+Config = Annotated[Path, typer.Argument(help="a YAML file; see configs/", show_default=False)]
+Override = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="override a key of the config: scene.patch=9")
+]
+Out = Annotated[Path, typer.Option("--out", help="folder that receives <name>-<digest>/")]
+RunDir = Annotated[Path, typer.Argument(help="a run directory", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="as JSON, for programs")]
+
+DONE, NOT_MET, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+@contextmanager
+def _told(*, resume: Callable[[], str | None] = lambda: None) -> Iterator[None]:
+    """Turn bad input into one message and exit code 2, and Ctrl-C into 130 with the way to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        advice = resume()
+        typer.echo("\nInterrupted." + (f" {advice}" if advice else ""), err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    except (ValueError, OSError) as error:
+        typer.echo(f"error: {_sentence(error)}", err=True)
+        raise typer.Exit(BAD_INPUT) from None
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno is not None and error.strerror:
+        import errno
+
+        where = f" {error.filename}" if error.filename else ""
+        if error.errno == errno.ENOSPC:
+            return f"Expected room on the disk for{where or ' the run'}, got none left; free some, then run the same again: nothing evaluated is lost."
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            return f"Expected permission for{where}, got “{error.strerror}”; choose another --out, or change its permissions."
+        return f"{error.strerror}:{where}."
+    return str(error)
+
+
+@app.command()
+def run(config: Config, override: Override = None, out: Out = Path("runs")) -> None:
+    """Assess: train or load, quantise, measure, search, report. The same command again goes on where it stopped."""
+    from rich.console import Console
+
+    from experiments.config import load
+    from experiments.progress import Screen
+    from experiments.run import directory
+    from experiments.run import run as assess
+
+    where: list[Path] = []
+
+    def resume() -> str | None:
+        if not where or not (where[0] / "manifest.json").exists():
+            return None
+        from experiments.report import render
+
+        render(where[0])
+        return f"Everything evaluated is in {where[0]}; the same command goes on from there."
+
+    with _told(resume=resume):
+        asked = load(config, overrides=override or [])
+        where.append(directory(asked, out))
+        screen = Screen(Console(stderr=False, soft_wrap=True))
+        screen.say(f"run directory: {where[0]}")
+        place, met = assess(asked, out, screen)
+        _summary(place, screen.say)
+    if not met:
+        raise typer.Exit(NOT_MET)
+
+
+def _summary(place: Path, say: Callable[[str], None]) -> None:
+    card = json.loads((place / "card.json").read_text(encoding="utf-8"))
+    say("")
+    say(card["verdict"])
+    say(f"report: {place / 'report.html'}")
+    say(f"replay: diverget replay {place} --all")
+
+
+@app.command()
+def check(config: Config, override: Override = None, out: Out = Path("runs")) -> None:
+    """Validate a config and its data, show it resolved and what it would cost. Nothing is trained or run."""
+    from experiments.check import estimate
+    from experiments.config import load
+
+    with _told():
+        asked = load(config, overrides=override or [])
+        for line in estimate(asked, out):
+            typer.echo(line)
+
+
+@app.command()
+def report(run_directory: RunDir) -> None:
+    """Write card.json and report.html anew from a run directory. Loads no model."""
+    from experiments.report import render
+
+    with _told():
+        _require_run(run_directory)
+        render(run_directory)
+        typer.echo(run_directory / "report.html")
+
+
+@app.command()
+def replay(
+    run_directory: RunDir,
+    finding: Annotated[int | None, typer.Option("--finding", help="one finding, by its number")] = None,
+    all_findings: Annotated[bool, typer.Option("--all", help="every finding")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Distort and ask both models again, each finding alone at batch size 1. Exit code 0 only if all reproduce."""
+    from experiments.replay import replay_findings
+
+    with _told():
+        _require_run(run_directory)
+        if (finding is None) == (not all_findings):
+            raise ValueError("Expected either --finding NUMBER or --all, got both or none.")
+        results = replay_findings(run_directory, None if all_findings else finding)
+    reproduced = sum(result["reproduced"] for result in results)
+    if as_json:
+        typer.echo(json.dumps(results, indent=1))
+    else:
+        for result in results:
+            typer.echo(result["line"])
+        typer.echo(f"{reproduced} of {len(results)} findings reproduce.")
+    if reproduced < len(results):
+        raise typer.Exit(NOT_MET)
+
+
+def _require_run(place: Path) -> None:
+    if not (place / "manifest.json").is_file():
+        raise ValueError(
+            f"Expected a run directory with a manifest.json, got {str(place)!r}; name a folder under runs/."
+        )
+
+
+KINDS = ("relations", "optimisers", "objectives", "limits", "models", "quantisations", "metrics")
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[str, typer.Argument(help=" | ".join(KINDS), show_default=False)], as_json: AsJson = False
+) -> None:
+    """What can stand in a config."""
+    from experiments.listing import entries, table
+
+    with _told():
+        if kind not in KINDS:
+            raise ValueError(f"Expected one of {', '.join(KINDS)}, got {kind!r}.")
+        rows: list[dict[str, Any]] = entries(kind)
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+    else:
+        table(kind, rows)
+
+
+def main() -> None:
+    """The entry point of the command `diverget`."""
+    app(prog_name="diverget")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,131 @@
+"""From YAML to a `RunConfig`, every problem of a file told at once. The only place that reads YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from experiments.schema import PATH_KEYS, RunConfig
+
+
+class ConfigError(ValueError):
+    """All problems of a config at once."""
+
+
+def load(path: Path, *, overrides: Sequence[str] = ()) -> RunConfig:
+    """The config in the YAML file at `path`, some keys set anew by `key.path=value`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ConfigError: it is no YAML, or has problems; all of them are listed.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected a config file at {path}, got none; see `configs/` for examples.")
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"Expected YAML in {path}, got: {error}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(
+            f"Expected `key: value` pairs in {path}, got {type(tree).__name__}; see configs/quickstart.yaml."
+        )
+    tree = _anchored(tree, path.parent.resolve())
+    for override in overrides:
+        _set(tree, override)
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        problems = error.errors()
+        places = [entry["loc"] for entry in problems]
+        # A list whose entries are wrong is not too short as well.
+        lines = [
+            _problem(entry)
+            for entry in problems
+            if not (entry["type"] == "too_short" and any(entry["loc"] == place[:-1] for place in places))
+        ]
+        count = f"{len(lines)} problem{'s' if len(lines) > 1 else ''}"
+        raise ConfigError(f"{path} has {count}:\n" + "\n".join(f"  {line}" for line in lines)) from error
+
+
+def _anchored(tree: Any, folder: Path) -> Any:
+    if isinstance(tree, dict):
+        return {
+            key: str(folder / value) if key in PATH_KEYS and isinstance(value, str) else _anchored(value, folder)
+            for key, value in tree.items()
+        }
+    return [_anchored(value, folder) for value in tree] if isinstance(tree, list) else tree
+
+
+def _set(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"Expected --set key.path=value, got {override!r}.")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"Expected a YAML value in --set {override!r}, got: {error}") from error
+    *parents, last = key.split(".")
+    place: Any = tree
+    for depth, parent in enumerate(parents):
+        place = _step(place, parent, override, ".".join(parents[: depth + 1]))
+    if last in PATH_KEYS and isinstance(value, str):
+        value = str(Path.cwd() / value)
+    if isinstance(place, list):
+        place[_position(place, last, override, key)] = value
+    else:
+        place[last] = _anchored(value, Path.cwd())
+
+
+def _step(place: Any, key: str, override: str, where: str) -> Any:
+    if isinstance(place, list):
+        child = place[_position(place, key, override, where)]
+    else:
+        child = place.get(key)
+        if child is None:
+            child = place[key] = {}
+    if not isinstance(child, (dict, list)):
+        raise ConfigError(f"Expected `{where}` in --set {override!r} to hold keys of its own, got {child!r}.")
+    return child
+
+
+def _position(place: list[Any], key: str, override: str, where: str) -> int:
+    if not key.isdigit() or int(key) >= len(place):
+        raise ConfigError(f"Expected a position 0 to {len(place) - 1} at {where} in --set {override!r}, got {key!r}.")
+    return int(key)
+
+
+def _problem(entry: Any) -> str:
+    """One problem in a line: where, what, and the nearest known key."""
+    where = ".".join(str(part) for part in entry["loc"]) or "the config"
+    message = entry["msg"].removeprefix("Value error, ")
+    if entry["type"] == "extra_forbidden":
+        near = get_close_matches(str(entry["loc"][-1]), _keys_at(entry["loc"][:-1]), n=1)
+        return f"{where}: unknown key" + (f"; did you mean `{near[0]}`?" if near else "; remove it")
+    if entry["type"] == "missing":
+        return f"{where}: expected a value, got none; add it"
+    got = entry.get("input")
+    shown = "" if entry["type"] == "value_error" else f" (got {str(got)[:60]!r})"
+    return f"{where}: {message[0].lower() + message[1:]}{shown}"
+
+
+def _keys_at(loc: Sequence[Any]) -> list[str]:
+    model: Any = RunConfig
+    for part in loc:
+        if isinstance(part, str) and isinstance(model, type) and part in getattr(model, "model_fields", {}):
+            model = _model_in(model.model_fields[part].annotation)
+    return list(getattr(model, "model_fields", {}))
+
+
+def _model_in(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        found = _model_in(inner)
+        if found is not None:
+            return found
+    return None

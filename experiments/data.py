@@ -1,0 +1,213 @@
+"""The data of a run: loaded, split, and the patches chosen that are assessed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from diverget.loading import load_images, load_scene
+from diverget.patches import Patches, cut
+from diverget.randomness import Purpose, generator
+from diverget.scene import ImageSet, Scene
+from diverget.split import Split, limit, split
+from diverget.store import Store
+from diverget.synthetic import synthetic_scene
+from experiments.pictures import display_bands, shown, stretch
+from experiments.schema import RunConfig
+from relations import Sensor
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a run works on.
+
+    Attributes:
+        data: the scene or the images; `size` the side of a patch.
+        split: which pixel serves for what.
+        assessed: ids of the patches that are distorted, spread over classes and blocks.
+        baseline: ids for the clean comparison, in the natural proportions of the assessment split.
+        calibration: ids for the ranges of full-integer models.
+    """
+
+    data: Scene | ImageSet
+    size: int
+    split: Split
+    sensor: Sensor
+    assessed: np.ndarray
+    baseline: np.ndarray
+    calibration: np.ndarray
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.data.class_names
+
+    def patches(self, ids: np.ndarray, margin: int = 0) -> Patches:
+        """The patches around `ids` with `margin` pixels of surroundings."""
+        return cut(self.data, ids, size=self.size, margin=margin, blocks=self.split.blocks[ids])
+
+    @property
+    def patch_shape(self) -> tuple[int, int, int]:
+        return tuple(self.patches(self.assessed[:1]).x.shape[1:])  # type: ignore[return-value]
+
+
+def gather(config: RunConfig) -> Material:
+    """The data of `config`.
+
+    Raises:
+        ValueError, OSError: a file cannot be read as a scene or as images, or leaves nothing to assess.
+    """
+    data, size = _load(config)
+    parts = split(
+        data,
+        protocol=config.split.protocol,
+        patch=size,
+        fractions=config.split.fractions,
+        block=config.split.block,
+        seed=config.seed,
+    )
+    labels = _labels(data)
+    if len(parts.assessment) == 0:
+        raise ValueError(
+            f"Expected patches to assess in {data.name}, got none from {parts.description}; lower `scene.patch` or "
+            "`split.block`, or raise the last of `split.fractions`."
+        )
+    return Material(
+        data=data,
+        size=size,
+        split=parts,
+        sensor=data.sensor(),
+        assessed=limit(
+            parts.assessment,
+            labels[parts.assessment],
+            parts.blocks[parts.assessment],
+            count=config.split.assessed,
+            seed=config.seed,
+        ),
+        baseline=_sample(parts.assessment, config.split.baseline, config.seed, Purpose.ASSESSED),
+        calibration=_sample(parts.calibration, config.split.calibration, config.seed, Purpose.CALIBRATION),
+    )
+
+
+def record(material: Material, store: Store) -> None:
+    """Write `data.json` and `quicklook.npz`."""
+    data, parts = material.data, material.split
+    labels = _labels(data)
+    cube = data.images if isinstance(data, ImageSet) else data.cube
+    origin = dict(data.origin)
+    warnings = list(origin.pop("warnings", ()))
+    counts = {"train": parts.train, "calibration": parts.calibration, "assessment": parts.assessment}
+    per_class = [
+        {"class": name, **{kind: int((labels[ids] == c).sum()) for kind, ids in counts.items()}}
+        for c, name in enumerate(data.class_names)
+    ]
+    store.write_json(
+        "data.json",
+        {
+            "kind": "images" if isinstance(data, ImageSet) else "scene",
+            "name": data.name,
+            "digest": data.digest,
+            "shape": cube.shape,
+            "value_range": data.value_range,
+            "unit": origin.pop("unit", None),
+            "wavelengths": material.sensor.wavelengths,
+            "class_names": data.class_names,
+            "labelled": int((labels >= 0).sum()),
+            "masked": 0 if isinstance(data, ImageSet) else int((~data.valid).sum()),
+            "origin": origin,
+            "warnings": warnings,
+            "split": {
+                "protocol": parts.protocol,
+                "description": parts.description,
+                "patch": material.size,
+                "counts": {kind: len(ids) for kind, ids in counts.items()},
+                "assessed": len(material.assessed),
+                "per_class": per_class if data.class_names else [],
+                "leakage": parts.leakage,
+                "notes": list(parts.notes),
+            },
+        },
+    )
+    look: dict[str, np.ndarray] = {}
+    if isinstance(data, Scene):
+        chosen = data.cube[:, :, display_bands(data.bands, material.sensor.wavelengths)]
+        look["rgb"] = shown(chosen, *stretch(chosen, data.value_range))
+        chart = np.zeros(data.valid.size, dtype=np.uint8)
+        for number, ids in enumerate(counts.values(), start=1):
+            chart[ids] = number
+        look["split"] = chart.reshape(data.valid.shape)
+    store.write_arrays("quicklook.npz", look)
+    store.write_arrays("sensor.npz", _sensor_arrays(material.sensor))
+
+
+def read_sensor(store: Store) -> Sensor:
+    """The sensor that `record` wrote."""
+    arrays = store.read_arrays("sensor.npz")
+    low, high = arrays["range"].tolist()
+    return Sensor(low, high, signal=arrays["signal"], wavelengths=arrays.get("wavelengths"))
+
+
+def _sensor_arrays(sensor: Sensor) -> dict[str, np.ndarray]:
+    arrays = {"range": np.array([sensor.low, sensor.high]), "signal": sensor.signal}
+    return arrays if sensor.wavelengths is None else {**arrays, "wavelengths": sensor.wavelengths}
+
+
+def _load(config: RunConfig) -> tuple[Scene | ImageSet, int]:
+    if config.images is not None:
+        images = config.images
+        loaded = load_images(
+            images.path,
+            labels=images.labels,
+            image_key=images.image_key,
+            label_key=images.label_key,
+            value_range=images.value_range,
+            class_names=images.class_names,
+        )
+        return loaded, max(loaded.images.shape[1:3])
+    scene = config.scene
+    assert scene is not None
+    if scene.synthetic is not None:
+        made = scene.synthetic
+        return synthetic_scene(seed=made.seed, height=made.height, width=made.width), scene.patch
+    assert scene.path is not None
+    loaded_scene = load_scene(
+        scene.path,
+        ground_truth=scene.ground_truth,
+        cube_key=scene.cube_key,
+        label_key=scene.label_key,
+        wavelengths=scene.wavelengths,
+        wavelength_unit=scene.wavelength_unit,
+        nodata=scene.nodata,
+        value_range=scene.value_range,
+        class_names=scene.class_names,
+    )
+    height, width = loaded_scene.cube.shape[:2]
+    if scene.patch > min(height, width):
+        raise ValueError(
+            f"Expected `scene.patch` of at most {min(height, width)} pixels for {loaded_scene.name} of {height} × {width}, "
+            f"got {scene.patch}; lower it."
+        )
+    return loaded_scene, scene.patch
+
+
+def _labels(data: Scene | ImageSet) -> np.ndarray:
+    count = len(data.images) if isinstance(data, ImageSet) else data.valid.size
+    return np.full(count, -1) if data.labels is None else data.labels.ravel()
+
+
+def _sample(ids: np.ndarray, count: int, seed: int, purpose: Purpose) -> np.ndarray:
+    """At most `count` of `ids`, in ascending order."""
+    if len(ids) <= count:
+        return np.sort(ids)
+    return np.sort(generator(seed, purpose, 1).choice(ids, size=count, replace=False))
+
+
+def describe(material: Material) -> dict[str, Any]:
+    """What `check` tells of the data."""
+    return {
+        "data": material.data.name,
+        "split": material.split.description,
+        "assessed": len(material.assessed),
+        "notes": list(material.split.notes),
+    }

@@ -1,0 +1,59 @@
+"""The report of a run: card.json and one offline HTML page, a pure function of the run directory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from diverget.store import appearing
+from experiments import wording
+from experiments.card import card_of
+from experiments.gallery import picture
+from experiments.record import read, spoken
+from experiments.sections import SECTIONS
+
+__all__ = ["picture", "render"]
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def environment() -> Environment:
+    """Templates that escape every text and refuse an undefined name."""
+    env = Environment(
+        loader=FileSystemLoader(TEMPLATES, encoding="utf-8"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    env.globals["interval"] = wording.interval
+    for speak in (wording.count, wording.number, wording.percent, wording.size, wording.seconds,
+                  wording.plural, wording.listed):  # fmt: skip
+        env.filters[speak.__name__] = speak
+    return env
+
+
+def render(run_dir: Path) -> None:
+    """Write `card.json` and `report.html` into `run_dir`; the same run gives the same bytes.
+
+    Raises:
+        FileNotFoundError: `run_dir` has no manifest.
+        ValueError: a file of the run is damaged.
+    """
+    run_dir = Path(run_dir)
+    run = read(run_dir)
+    env = environment()
+    sections = [section(run) for section in SECTIONS]
+    bodies = [Markup(env.get_template(section.template).render(section.values)) for section in sections]
+    page = env.get_template("report.html").render(
+        run=run,
+        sections=list(zip(sections, bodies, strict=True)),
+        pairs=[spoken(pair) for pair in run.tested()],
+    )
+    content = json.dumps(card_of(run), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    for name, text in (("card.json", content), ("report.html", page)):
+        with appearing(run_dir / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,172 @@
+"""One assessment: data, models, baseline, rates, search, findings, report. Whatever is stored is not done again."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diverget import tables
+from diverget.store import Store
+from experiments import criteria, data, stages
+from experiments.pairs import Subjects, prepare
+from experiments.progress import Screen
+from experiments.record import EVERYTHING
+from experiments.report import render
+from experiments.schema import RunConfig
+
+SCHEMA = 1
+PACKAGES = (
+    "diverget",
+    "numpy",
+    "scipy",
+    "pymoo",
+    "ai-edge-litert",
+    "tensorflow",
+    "keras",
+    "opencv-python",
+    "scikit-image",
+)
+
+
+def versions() -> dict[str, str | None]:
+    """The versions that a result depends on; None where a package is not installed."""
+
+    def installed(package: str) -> str | None:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            return None
+
+    return {
+        "python": platform.python_version(),
+        **{package.replace("-", "_"): installed(package) for package in PACKAGES},
+    }
+
+
+def directory(config: RunConfig, out: Path) -> Path:
+    """Where the run of `config` lives: named by all that determines its result."""
+    return out / f"{config.name}-{config.digest()[:8]}"
+
+
+def run(config: RunConfig, out: Path, screen: Screen) -> tuple[Path, bool]:
+    """Carry the assessment of `config` to its end: (the run directory, whether all criteria were met).
+
+    A run that was stopped, at whatever instant, goes on where it stood and ends with the same bytes.
+
+    Raises:
+        ValueError, OSError: the config, the data or a model cannot be used; what was evaluated stays.
+    """
+    store = Store(directory(config, out))
+    if store.has("summary.json"):
+        screen.say("complete already; the report is written anew")
+        render(store.root)
+        return store.root, bool(store.read_json("summary.json")["criteria_met"])
+    store.clear_temporaries()
+    _manifest(config, store)
+    with screen.stage("data"):
+        material = data.gather(config)
+        if not (store.has("data.json") and store.has("sensor.npz")):
+            data.record(material, store)
+    for note in (*material.data.origin.get("warnings", ()), *material.split.notes):
+        screen.say(f"  note: {note}")
+    with ThreadPoolExecutor(config.workers) as pool:
+        asked = stages.Run(config, store, screen, material, pool)
+        subjects = prepare(config, material, store, screen, cache=out / "cache")
+        stages.baselines(asked, subjects)
+        for number, pair in enumerate(subjects.pairs):
+            problem = asked.pose(pair)
+            stages.rates(asked, number, pair, problem)
+            stages.search(asked, number, pair, problem)
+        rows = [
+            row for number in range(len(subjects.pairs)) for row in store.read_table(f"rates/part-{number:02d}.parquet")
+        ]
+        if not store.has("rates.parquet"):
+            store.write_table("rates.parquet", rows, tables.RATES)
+        findings = stages.findings(asked, subjects)
+    return store.root, _conclude(asked, subjects, rows, findings)
+
+
+def _manifest(config: RunConfig, store: Store) -> None:
+    if store.has("manifest.json"):
+        return
+    store.write_json(
+        "manifest.json",
+        {
+            "schema": SCHEMA,
+            "name": config.name,
+            "digest": config.digest(),
+            "config": config.effective(),
+            "versions": versions(),
+            "runtime": {
+                "interpreter": f"LiteRT {version('ai-edge-litert')}",
+                "delegate": "XNNPACK",
+                "kernels": "xnnpack",
+                "threads": 1,
+                "batch": 8,
+                "workers": config.workers,
+            },
+        },
+    )
+
+
+def _conclude(
+    asked: stages.Run, subjects: Subjects, rates: Sequence[dict[str, Any]], findings: Sequence[dict[str, Any]]
+) -> bool:
+    store, config = asked.store, asked.config
+    base = store.read_json("baseline.json")
+    measured = {
+        pair.name: _metrics(pair.name, base[pair.name], rates, findings) for pair in subjects.pairs if not pair.control
+    }
+    statements = criteria.check(config.criteria, measured)
+    control = sum(row["control"] for row in findings)
+    met = all(statement["met"] for statement in statements)
+    store.write_json(
+        "summary.json",
+        {
+            "control_findings": control,
+            "unconfirmed": sum(not row["confirmed"] for row in findings),
+            "criteria": statements,
+            "criteria_met": met,
+            "complete": True,
+            "interrupted": False,
+        },
+    )
+    _timing(asked, subjects)
+    with asked.screen.stage("report"):
+        render(store.root)
+    return met
+
+
+def _metrics(
+    pair: str, base: dict[str, Any], rates: Sequence[dict[str, Any]], findings: Sequence[dict[str, Any]]
+) -> dict[str, float | None]:
+    mine = [row for row in findings if row["pair"] == pair and row["confirmed"]]
+    accuracies = base["accuracy_reference"], base["accuracy_quantised"]
+    known = None not in accuracies
+    measured: dict[str, float | None] = {
+        "agreement": base["agreement"],
+        "accuracy_drop": accuracies[0] - accuracies[1] if known else None,
+        "findings": len(mine),
+        "minimal_severity": min((row["severity"] for row in mine), default=1.0),
+    }
+    for row in rates:
+        if row["pair"] == pair and row["relation"] == EVERYTHING and np.isfinite(row["revealed_rate"]):
+            measured[f"revealed_rate.{row['tier']}"] = row["revealed_rate"]
+            measured[f"revealed_rate.{row['tier']}.upper"] = row["revealed_upper"]
+    return measured
+
+
+def _timing(asked: stages.Run, subjects: Subjects) -> None:
+    searches = {}
+    for number, pair in enumerate(subjects.pairs):
+        spent = asked.store.read_json(f"evaluations/done-{number:02d}.json")
+        speed = spent["queries"] / spent["seconds"] if spent["seconds"] else None
+        searches[pair.name] = {"queries": spent["queries"], "seconds": spent["seconds"], "queries_per_second": speed}
+    stages = [{"stage": stage, "seconds": seconds} for stage, seconds in asked.screen.seconds.items()]
+    asked.store.write_json("timing.json", {"stages": stages, "search": searches})

@@ -1,0 +1,363 @@
+"""What a config may say: a frozen `RunConfig`, complete, every default visible. Names become objects here, once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+import relations
+from diverget.models.quantise import QUANTISATIONS
+from diverget.models.zoo import ALL as ARCHITECTURES
+from diverget.objectives import LIMITS, OBJECTIVES, Objective
+from diverget.optimisers import OPTIMISERS, Optimiser
+from diverget.problem import Bounded
+from diverget.space import Space
+from relations import Relation
+
+PATH_KEYS = ("path", "ground_truth", "labels", "preprocessing")
+KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
+
+
+def named(kind: str, table: Sequence[Any], name: str) -> Any:
+    """The entry of `table` called `name`.
+
+    Raises:
+        ValueError: there is none; the nearest known names are told.
+    """
+    known = {entry.name: entry for entry in table}
+    if name not in known:
+        near = get_close_matches(name, known, n=2) or sorted(known)
+        raise ValueError(f"expected the name of {kind}, got {name!r}; did you mean {' or '.join(near)}?")
+    return known[name]
+
+
+def _as(key: str) -> BeforeValidator:
+    """Let a bare word stand for `{key: word}`."""
+    return BeforeValidator(lambda entry: {key: entry} if isinstance(entry, str) else entry)
+
+
+class Strict(BaseModel):
+    """Frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Synthetic(Strict):
+    """The embedded scene."""
+
+    height: int = Field(128, ge=48, le=1024)
+    width: int = Field(128, ge=48, le=1024)
+    seed: int = Field(0, ge=0)
+
+
+class SceneConfig(Strict):
+    """A hyperspectral scene: a file, or the embedded synthetic one."""
+
+    path: Path | None = None
+    synthetic: Synthetic | None = None
+    ground_truth: Path | None = None
+    cube_key: str | None = None
+    label_key: str | None = None
+    wavelengths: tuple[float, ...] | None = None
+    wavelength_unit: Literal["nm", "um"] | None = None
+    nodata: float | None = None
+    value_range: tuple[float, float] | None = None
+    class_names: tuple[str, ...] | None = None
+    patch: int = Field(11, ge=1, le=99)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> SceneConfig:
+        if (self.path is None) == (self.synthetic is None):
+            raise ValueError("expected either `path` (a file) or `synthetic` (the embedded scene), got both or none")
+        if self.patch % 2 == 0:
+            raise ValueError(f"expected an odd `patch` (a centre pixel and its neighbours), got {self.patch}")
+        return self
+
+
+class ImagesConfig(Strict):
+    """Plain images, each a patch of its own."""
+
+    path: Path
+    labels: Path | None = None
+    image_key: str | None = None
+    label_key: str | None = None
+    value_range: tuple[float, float] | None = None
+    class_names: tuple[str, ...] | None = None
+
+
+class SplitConfig(Strict):
+    """How pixels fall into train, calibration and assessment, and how many patches are assessed."""
+
+    protocol: Literal["blocks", "random"] = "blocks"
+    fractions: tuple[float, float, float] = (0.5, 0.1, 0.4)
+    block: int | None = Field(None, ge=2)
+    assessed: int = Field(200, ge=1)
+    baseline: int = Field(2000, ge=1)
+    calibration: int = Field(200, ge=1)
+
+    @field_validator("fractions")
+    @classmethod
+    def _sum(cls, fractions: tuple[float, float, float]) -> tuple[float, float, float]:
+        if min(fractions) < 0 or not 0.999 <= sum(fractions) <= 1.001 or fractions[2] == 0:
+            raise ValueError(
+                f"expected three shares (train, calibration, assessment) that add up to 1, the last above 0, got {fractions}"
+            )
+        return fractions
+
+
+class ReferenceConfig(Strict):
+    """The float model: one of the zoo, trained here, or a file."""
+
+    zoo: str | None = None
+    path: Path | None = None
+    name: str | None = Field(None, pattern=r"^[\w.-]+$")
+    preprocessing: Path | None = None
+    trust: bool = False
+    epochs: int | None = Field(None, ge=1)
+    batch: int | None = Field(None, ge=1)
+    learning_rate: float | None = Field(None, gt=0)
+    patience: int | None = Field(None, ge=1)
+    train_limit: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ReferenceConfig:
+        if (self.zoo is None) == (self.path is None):
+            raise ValueError("expected either `zoo` (a name) or `path` (a file), got both or none")
+        if self.zoo is not None:
+            named("an architecture", ARCHITECTURES, self.zoo)
+        return self
+
+    @property
+    def label(self) -> str:
+        return self.name or self.zoo or Path(self.path or "").stem
+
+
+class QuantisedConfig(Strict):
+    """The version under test: a way to quantise the references, or a file."""
+
+    quantisation: str | None = None
+    path: Path | None = None
+    name: str | None = Field(None, pattern=r"^[\w.-]+$")
+    preprocessing: Path | None = None
+    trust: bool = False
+
+    @model_validator(mode="after")
+    def _one_source(self) -> QuantisedConfig:
+        if (self.quantisation is None) == (self.path is None):
+            raise ValueError("expected either `quantisation` (a name) or `path` (a file), got both or none")
+        if self.quantisation is not None:
+            named("a quantisation", QUANTISATIONS, self.quantisation)
+        return self
+
+    @property
+    def label(self) -> str:
+        return self.name or self.quantisation or Path(self.path or "").stem
+
+
+class RelationConfig(Strict):
+    """A relation, its bounds narrowed where wished."""
+
+    name: str
+    bounds: dict[str, tuple[float, float]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, entry: Any) -> Any:
+        if isinstance(entry, str):
+            return {"name": entry}
+        if isinstance(entry, dict) and len(entry) == 1 and "name" not in entry:
+            ((name, bounds),) = entry.items()
+            return {"name": name, "bounds": bounds or {}}
+        return entry
+
+    @model_validator(mode="after")
+    def _declared(self) -> RelationConfig:
+        Space.of([relations.get(self.name)], tier="stress", narrowed={self.name: self.bounds})
+        return self
+
+    @property
+    def relation(self) -> Relation:
+        return relations.get(self.name)
+
+
+class RatesConfig(Strict):
+    """Random draws: how often."""
+
+    tiers: tuple[Literal["in_spec", "stress"], ...] = ("in_spec", "stress")
+    draws: int = Field(4, ge=1)
+
+
+class SearchConfig(Strict):
+    """Search: whether, and how mild. The budget is counted in queries (one patch through one model)."""
+
+    optimiser: str = "nsga2"
+    objectives: tuple[str, ...] = ("js_divergence", "severity")
+    population: int = Field(24, ge=4)
+    budget: int = Field(200_000, ge=1)
+
+    @field_validator("optimiser")
+    @classmethod
+    def _known_optimiser(cls, name: str) -> str:
+        named("an optimiser", OPTIMISERS, name)
+        return name
+
+    @field_validator("objectives")
+    @classmethod
+    def _known_objectives(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            named("an objective", OBJECTIVES, name)
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"expected one or more different objectives, got {list(names)}")
+        return names
+
+    @model_validator(mode="after")
+    def _fit(self) -> SearchConfig:
+        if self.chosen_optimiser.objectives == "one" and len(self.objectives) > 1:
+            raise ValueError(
+                f"expected one objective for the optimiser {self.optimiser!r}, got {list(self.objectives)}; "
+                "keep one, or choose nsga2"
+            )
+        return self
+
+    @property
+    def chosen_optimiser(self) -> Optimiser:
+        optimiser: Optimiser = named("an optimiser", OPTIMISERS, self.optimiser)
+        return optimiser
+
+    @property
+    def chosen_objectives(self) -> list[Objective]:
+        return [named("an objective", OBJECTIVES, name) for name in self.objectives]
+
+
+class RunConfig(Strict):
+    """One assessment, complete."""
+
+    name: str = Field(pattern=r"^[\w.-]+$")
+    seed: int = Field(0, ge=0)
+    scene: SceneConfig | None = None
+    images: ImagesConfig | None = None
+    split: SplitConfig = SplitConfig()
+    references: tuple[Annotated[ReferenceConfig, _as("zoo")], ...] = Field(min_length=1)
+    quantisations: tuple[Annotated[QuantisedConfig, _as("quantisation")], ...] = Field(min_length=1)
+    relations: tuple[RelationConfig, ...] = Field(min_length=1)
+    tier: Literal["in_spec", "stress"] = "stress"
+    limits: dict[str, float] = {"psnr": 20.0}
+    rates: RatesConfig = RatesConfig()
+    search: SearchConfig = SearchConfig()
+    control: bool = True
+    criteria: tuple[str, ...] = ()
+    workers: int = Field(2, ge=1, le=64)
+    conversion_seconds: float = Field(900, gt=0)
+
+    @field_validator("limits")
+    @classmethod
+    def _known_limits(cls, limits: dict[str, float]) -> dict[str, float]:
+        for name in limits:
+            named("a limit", LIMITS, name)
+        return limits
+
+    @field_validator("criteria")
+    @classmethod
+    def _readable_criteria(cls, criteria: tuple[str, ...]) -> tuple[str, ...]:
+        from experiments.criteria import parse
+
+        for text in criteria:
+            parse(text)
+        return criteria
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RunConfig:
+        if (self.scene is None) == (self.images is None):
+            raise ValueError("expected either `scene` (hyperspectral) or `images`, got both or none")
+        for kind, entries in (("references", self.references), ("quantisations", self.quantisations)):
+            labels = [entry.label for entry in entries]
+            for label in labels:
+                if labels.count(label) > 1:
+                    raise ValueError(f"expected different names in `{kind}`, got {label!r} twice; add `name:` to one")
+        if any(entry.path for entry in self.quantisations) and len(self.references) > 1:
+            raise ValueError(
+                f"expected one reference beside quantised files, got {len(self.references)}; write a config for each"
+            )
+        for reference in self.references:
+            made = [entry.quantisation for entry in self.quantisations if entry.quantisation]
+            if reference.path and reference.path.suffix == ".tflite" and made:
+                raise ValueError(
+                    f"expected quantised files beside the reference {reference.path.name}, got {made}: a .tflite cannot "
+                    "be quantised; give its Keras file as the reference, or the quantised files under `quantisations`"
+                )
+        self.space(self.tier)
+        return self
+
+    def space(self, tier: str, only: str | None = None) -> Space:
+        """The space of the config's relations (or of one of them) in `tier`.
+
+        In the run's own tier the bounds are those of the config; in the other tier they are cut to what
+        that tier declares.
+        """
+        chosen = [entry for entry in self.relations if only in (None, entry.name)]
+        narrowed = {}
+        for entry in chosen:
+            declared = entry.relation.bounds(tier)
+            narrowed[entry.name] = {
+                param: (low, high) if tier == self.tier else _overlap((low, high), declared[param])
+                for param, (low, high) in entry.bounds.items()
+            }
+        return Space.of([entry.relation for entry in chosen], tier=tier, narrowed=narrowed)
+
+    def bounded(self) -> list[Bounded]:
+        """The limits in force."""
+        return [Bounded(named("a limit", LIMITS, name), bound) for name, bound in self.limits.items()]
+
+    def effective(self) -> dict[str, Any]:
+        """The whole config in JSON's types, defaults included."""
+        return self.model_dump(mode="json")
+
+    def files(self) -> Iterable[Path]:
+        """Every file the config names."""
+        entries: list[Any] = [self.scene, self.images, *self.references, *self.quantisations]
+        for entry in entries:
+            for key in PATH_KEYS:
+                path = getattr(entry, key, None)
+                if path is not None:
+                    yield path
+
+    def digest(self) -> str:
+        """SHA-256 of all that determines the result: the config, with every file named by its content.
+
+        Raises:
+            FileNotFoundError: a file is not there.
+        """
+        content = self.effective()
+        for neutral in ("workers", "conversion_seconds"):
+            content.pop(neutral)
+        contents = {str(path): _file_digest(path) for path in self.files()}
+        return hashlib.sha256(json.dumps(_by_content(content, contents), sort_keys=True).encode()).hexdigest()
+
+
+def _overlap(chosen: tuple[float, float], declared: tuple[float, float]) -> tuple[float, float]:
+    low, high = (min(max(end, declared[0]), declared[1]) for end in chosen)
+    return low, high
+
+
+def _file_digest(path: Path) -> str:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"Expected a file at {path}, got none; correct the path in the config (paths in a config are relative to "
+            "its folder, those of --set to the current one)."
+        )
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _by_content(tree: Any, contents: dict[str, str]) -> Any:
+    if isinstance(tree, dict):
+        return {key: _by_content(value, contents) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_by_content(value, contents) for value in tree]
+    return contents.get(tree, tree) if isinstance(tree, str) else tree

@@ -1,0 +1,39 @@
+"""Natural distortions of hyperspectral patches, and how far a follow-up lies from its source.
+
+    core.py         Param, Relation, @relation, Step, Chain, Sensor, distort: what a relation is
+    radiometry.py   brightness, offset: how bright the scene is
+    optics.py       gaussian_blur: what the lens does to neighbouring pixels
+    spectral.py     band_shift, band_loss: what the spectrometer does to neighbouring bands
+    sensor.py       gaussian_noise, impulse_noise, stripes: what the detector adds
+    validity.py     psnr, spectral_angle, ssim, ergas: the distance from the source
+
+A relation knows nothing of models or of search. Adding one is adding an `@relation` function to the file of
+its family; `ALL` holds every one by name, in acquisition order: light leaves the ground, crosses the air and
+the optics, is split into bands and meets the detector.
+"""
+
+from relations import radiometry, optics, spectral, sensor  # noqa: I001, the acquisition order is the order of ALL
+from relations.core import ALL, FAMILIES, TIERS, Chain, Param, Relation, Sensor, Step, distort, get, relation
+from relations.validity import ergas, psnr, spectral_angle, ssim
+
+__all__ = [
+    "ALL",
+    "FAMILIES",
+    "TIERS",
+    "Chain",
+    "Param",
+    "Relation",
+    "Sensor",
+    "Step",
+    "distort",
+    "ergas",
+    "get",
+    "optics",
+    "psnr",
+    "radiometry",
+    "relation",
+    "sensor",
+    "spectral",
+    "spectral_angle",
+    "ssim",
+]

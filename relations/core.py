@@ -1,0 +1,336 @@
+"""What a relation is: its params with units and bounds, its field, and how a chain of them distorts a batch.
+
+A *relation* is a natural distortion under which the class must not change. It acts on raw patches in the
+scene's own unit, `(n, h, w, b)` float32, and is a pure function of its arguments: whatever is random in it
+was drawn beforehand, over the whole scene, as a *field*. Every value is an array of shape `(n, 1, 1, 1)`,
+so a batch may hold another distortion in each row.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import ceil
+from types import MappingProxyType
+
+import numpy as np
+
+FAMILIES = ("radiometry", "atmosphere", "optics", "spectral", "sensor")
+"""The families in acquisition order: light leaves the ground, crosses the air, the optics, the detector."""
+
+TIERS = ("in_spec", "stress")
+"""`in_spec`: what flying sensors are measured to do; `stress`: far harsher."""
+
+Bounds = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Param:
+    """One knob of a relation, in physical units.
+
+    Args:
+        name: keyword of the relation's function.
+        unit: physical unit, in words.
+        in_spec, stress: closed bounds `(low, high)` of the two tiers; `in_spec` lies inside `stress`.
+        neutral: the value at which nothing happens, inside both bounds. A *strength* has one; a *shape*
+            param (an angle, a band) has none.
+        log: the unit cube is spread over the logarithm of the value.
+        integer: only whole values; `[0, 1]` falls into equal cells.
+    """
+
+    name: str
+    unit: str
+    in_spec: Bounds
+    stress: Bounds
+    neutral: float | None = None
+    log: bool = False
+    integer: bool = False
+
+    def __post_init__(self) -> None:
+        for tier in TIERS:
+            low, high = getattr(self, tier)
+            if not low <= high:
+                raise ValueError(f"Expected low <= high in {tier} of param {self.name!r}, got {(low, high)}.")
+            if self.log and low <= 0:
+                raise ValueError(
+                    f"Expected positive bounds of the log param {self.name!r}, got {(low, high)}."
+                )
+            if self.neutral is not None and not low <= self.neutral <= high:
+                raise ValueError(
+                    f"Expected the neutral value of {self.name!r} inside {tier} {(low, high)}, got {self.neutral}."
+                )
+        if not (self.stress[0] <= self.in_spec[0] and self.in_spec[1] <= self.stress[1]):
+            raise ValueError(
+                f"Expected in_spec inside stress of {self.name!r}: {self.in_spec}, {self.stress}."
+            )
+        if not self.unit:
+            raise ValueError(
+                f"Expected a unit for param {self.name!r}; dimensionless strengths name their share."
+            )
+
+    def decode(self, u: np.ndarray, bounds: Bounds) -> np.ndarray:
+        """Values in natural units, float64, of unit-cube coordinates `u` (any shape) under `bounds`.
+
+        A value within rounding of the neutral one is the neutral one, so that `decode(encode(neutral))` is
+        neutral to the last bit.
+        """
+        low, high = bounds
+        if self.integer:
+            cells = int(high) - int(low) + 1
+            return low + np.minimum(np.floor(np.asarray(u) * cells), cells - 1)
+        if self.log:
+            value = np.exp((1 - np.asarray(u)) * np.log(low) + np.asarray(u) * np.log(high))
+            value = np.where(np.asarray(u) <= 0, low, np.where(np.asarray(u) >= 1, high, value))
+        else:
+            value = (1 - np.asarray(u, dtype=np.float64)) * low + np.asarray(u) * high
+        value = np.clip(value, low, high)
+        if self.neutral is None:
+            return value
+        return np.where(np.abs(value - self.neutral) <= 1e-12 * (high - low), self.neutral, value)
+
+    def encode(self, value: np.ndarray | float, bounds: Bounds) -> np.ndarray:
+        """Unit-cube coordinates, float64, of `value` under `bounds`: the inverse of `decode`."""
+        low, high = bounds
+        value = np.asarray(value, dtype=np.float64)
+        if high == low:
+            return np.zeros_like(value)
+        if self.integer:
+            return (value - low + 0.5) / (int(high) - int(low) + 1)
+        if self.log:
+            return (np.log(value) - np.log(low)) / (np.log(high) - np.log(low))
+        return (value - low) / (high - low)
+
+    def strength(self, value: np.ndarray | float, bounds: Bounds) -> np.ndarray:
+        """Distance from neutral in [0, 1], 1 at the end of `bounds` that lies farthest; 0 for a shape param."""
+        value = np.asarray(value, dtype=np.float64)
+        if self.neutral is None:
+            return np.zeros_like(value)
+        scale = np.log if self.log else np.asarray
+        away = np.abs(scale(value) - scale(self.neutral))
+        reach = max(abs(float(scale(end) - scale(self.neutral))) for end in bounds)
+        return away / reach if reach > 0 else np.zeros_like(value)
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """What a relation may know of the instrument and the scene it looks at.
+
+    Args:
+        low, high: the valid range of values in the scene's unit; follow-ups are clipped to it, and
+            `high - low` is the peak of PSNR.
+        signal: typical (mean) level of each band over the scene, (b,) float32, in the scene's unit.
+        wavelengths: band centres in nm, (b,) float64 ascending, or None where the data has none.
+    """
+
+    low: float
+    high: float
+    signal: np.ndarray
+    wavelengths: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise ValueError(
+                f"Expected low < high as the sensor's range, got ({self.low}, {self.high}); "
+                "set `value_range:` to what the scene's unit allows."
+            )
+        if self.wavelengths is None:
+            return
+        centres = np.asarray(self.wavelengths)
+        if centres.shape != np.shape(self.signal) or (np.diff(centres) < 0).any():
+            raise ValueError(
+                f"Expected ascending wavelengths, one for each of the {np.size(self.signal)} bands of the signal, "
+                f"got {centres.size} from {centres[0]} to {centres[-1]} nm; sort the bands by wavelength."
+            )
+
+    def require_wavelengths(self, relation: str) -> np.ndarray:
+        """The wavelengths in nm.
+
+        Raises:
+            ValueError: the data has none.
+        """
+        if self.wavelengths is None:
+            raise ValueError(
+                f"Relation {relation!r} works in nm and expected the band centres, got a scene without wavelengths; "
+                "add `wavelengths:` under `scene:` in the config, or leave the relation out."
+            )
+        return self.wavelengths
+
+
+Draw = Callable[[np.random.Generator, tuple[int, int, int]], np.ndarray]
+Apply = Callable[..., np.ndarray]
+
+
+@dataclass(frozen=True)
+class Relation:
+    """One natural distortion.
+
+    Attributes:
+        name: the name of its function; unique.
+        family: the module that holds it, one of `FAMILIES`.
+        params: its knobs.
+        apply: `apply(x, field, sensor, **values) -> x'`, pure, row by row independent, never writing to `x`.
+        draw: `draw(rng, (H, W, B)) -> field`, parameter-free, of a shape that broadcasts to `(H, W, B)`; None
+            where nothing is random and nothing depends on the place.
+        margin: `margin(strongest) -> pixels` of surroundings needed, from the bound farthest from zero of
+            each param; 0 where a pixel needs no neighbours.
+        needs_wavelengths: refuses scenes without band centres.
+        source: the publication behind the bounds, or "engineering judgement".
+    """
+
+    name: str
+    family: str
+    params: tuple[Param, ...]
+    apply: Apply
+    draw: Draw | None
+    margin: Callable[[Mapping[str, float]], float]
+    needs_wavelengths: bool
+    source: str
+    summary: str
+    where: str
+
+    def bounds(self, tier: str) -> dict[str, Bounds]:
+        """The declared bounds of every param in `tier`."""
+        return {param.name: getattr(param, tier) for param in self.params}
+
+    def margin_for(self, bounds: Mapping[str, Bounds]) -> int:
+        """Pixels of surroundings that any value inside `bounds` can need."""
+        strongest = {name: max(ends, key=abs) for name, ends in bounds.items()}
+        return ceil(self.margin(strongest))
+
+
+_FOUND: dict[str, Relation] = {}
+ALL: Mapping[str, Relation] = MappingProxyType(_FOUND)
+"""Every relation by name, in the order in which the families' files declare them."""
+
+
+def relation(
+    *,
+    params: tuple[Param, ...],
+    source: str,
+    draw: Draw | None = None,
+    margin: Callable[[Mapping[str, float]], float] = lambda strongest: 0,
+    needs_wavelengths: bool = False,
+) -> Callable[[Apply], Apply]:
+    """Declare a function as a relation under its own name; its family is the module it stands in.
+
+    Raises:
+        ValueError: the name is taken (both places are named), or the params and the keywords differ.
+    """
+
+    def declare(function: Apply) -> Apply:
+        name = function.__name__
+        where = f"{function.__module__}:{function.__code__.co_firstlineno}"
+        if name in _FOUND:
+            raise ValueError(
+                f"Expected a new name for the relation at {where}; {name!r} is at {_FOUND[name].where}."
+            )
+        keywords = [
+            p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY
+        ]
+        if keywords != [param.name for param in params]:
+            raise ValueError(
+                f"Expected the keywords {[p.name for p in params]} of {name!r} at {where}, got {keywords}."
+            )
+        _FOUND[name] = Relation(
+            name=name,
+            family=function.__module__.rpartition(".")[2],
+            params=params,
+            apply=function,
+            draw=draw,
+            margin=margin,
+            needs_wavelengths=needs_wavelengths,
+            source=source,
+            summary=(inspect.getdoc(function) or "").partition("\n")[0],
+            where=where,
+        )
+        return function
+
+    return declare
+
+
+def get(name: str) -> Relation:
+    """The relation called `name`.
+
+    Raises:
+        ValueError: there is none; the nearest known names are told.
+    """
+    from difflib import get_close_matches
+
+    if name not in ALL:
+        near = get_close_matches(name, ALL, n=3) or sorted(ALL)
+        raise ValueError(f"Expected the name of a relation, got {name!r}; did you mean {', '.join(near)}?")
+    return ALL[name]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One relation of a chain with its values: a float for all rows, or an array (n,) with one a row."""
+
+    relation: Relation
+    values: Mapping[str, np.ndarray | float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        names = [param.name for param in self.relation.params]
+        if set(self.values) != set(names):
+            raise ValueError(
+                f"Expected values for {', '.join(names)} of the relation {self.relation.name!r}, "
+                f"got {', '.join(self.values) or 'none'}; give each param one value or one a row."
+            )
+
+    def active(self, rows: int) -> np.ndarray:
+        """Which rows the step changes at all, (rows,) bool: some strength is away from neutral."""
+        away = np.zeros(rows, dtype=bool)
+        for param in self.relation.params:
+            if param.neutral is not None:
+                away |= np.asarray(self.values[param.name]) != param.neutral
+        return away
+
+
+Chain = Sequence[Step]
+
+
+def distort(
+    x: np.ndarray, chain: Chain, fields: Sequence[np.ndarray | None], sensor: Sensor, *, margin: int = 0
+) -> np.ndarray:
+    """The follow-ups of `x` under `chain`: every step in order, clipped to the sensor's range, margin trimmed.
+
+    Args:
+        x: source patches with their margin, (n, h + 2·margin, w + 2·margin, b) float32, in the scene's unit.
+        chain: the steps, in acquisition order.
+        fields: for each step its field under each patch, (n, h+2m | 1, w+2m | 1, b | 1), or None.
+        sensor: range, signal and wavelengths of the scene.
+        margin: pixels of surroundings on each side, cut off at the end.
+
+    Returns:
+        (n, h, w, b) float32. A row whose strengths are all neutral comes back bit for bit.
+
+    Raises:
+        ValueError: `x` is not a float32 batch of rank 4 with the sensor's bands, or fields and steps differ in
+            number.
+    """
+    if x.ndim != 4 or x.dtype != np.float32:
+        raise ValueError(
+            f"Expected patches (n, h, w, b) float32, got shape {x.shape}, {x.dtype}; stack and cast them."
+        )
+    if x.shape[3] != len(sensor.signal):
+        raise ValueError(
+            f"Expected patches of the sensor's {len(sensor.signal)} bands, got shape {x.shape}; "
+            "take the sensor of the scene that the patches were cut from."
+        )
+    if len(fields) != len(chain):
+        raise ValueError(f"Expected one field (or None) for each of {len(chain)} steps, got {len(fields)}.")
+    rows = len(x)
+    for step, drawn in zip(chain, fields, strict=True):
+        active = step.active(rows)
+        if not active.any():
+            continue
+        values = {
+            param.name: np.broadcast_to(np.asarray(step.values[param.name], dtype=np.float32), (rows,))[
+                :, None, None, None
+            ]
+            for param in step.relation.params
+        }
+        x = step.relation.apply(x, drawn, sensor, **values)
+    inner = slice(margin, -margin) if margin else slice(None)
+    return np.clip(x[:, inner, inner], np.float32(sensor.low), np.float32(sensor.high))

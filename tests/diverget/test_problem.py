@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import diverget.problem as module
+from diverget.outcome import Outcome, judge
+from diverget.problem import Problem
+from diverget.rates import draw_outcomes
+from diverget.scene import Scene
+from diverget.space import rows_of
+from tests.conftest import toy_problem
+from tests.toys import linear_pair
+
+
+def points(problem: Problem, count: int) -> np.ndarray:
+    return np.random.default_rng(5).random((count, problem.space.dimensions))
+
+
+def test_the_toy_pair_disagrees_in_earnest(problem: Problem) -> None:
+    evaluation = problem.evaluate(points(problem, 30))
+    assert evaluation.counts.sum() == 30 * len(problem.patches)
+    assert evaluation.counts[:, Outcome.REVEALED].sum() > 5
+    assert sum(map(len, evaluation.revealed)) == evaluation.counts[:, Outcome.REVEALED].sum()
+
+
+def test_scores_are_means_over_the_patches(problem: Problem) -> None:
+    evaluation = problem.evaluate(points(problem, 4))
+    names = [objective.name for objective in problem.objectives]
+    np.testing.assert_allclose(
+        evaluation.scores[:, names.index("revealed_share")],
+        evaluation.counts[:, Outcome.REVEALED] / len(problem.patches),
+    )
+    np.testing.assert_allclose(evaluation.scores[:, names.index("severity")], evaluation.severity)
+
+
+def test_chunks_and_workers_change_nothing(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+    u = points(problem, 6)
+    whole = problem.evaluate(u)
+    monkeypatch.setattr(module, "CHUNK_VALUES", 1)
+    with ThreadPoolExecutor(3) as pool:
+        split = replace(problem, pool=pool).evaluate(u)
+    np.testing.assert_array_equal(whole.scores, split.scores)
+    np.testing.assert_array_equal(whole.limits, split.limits)
+    assert whole.revealed == split.revealed
+
+
+def test_a_row_alone_is_the_row_in_the_batch(problem: Problem) -> None:
+    u = points(problem, 8)
+    values, patches = problem.space.decode(u), np.arange(8) * 3
+    batch = problem.rows(values, patches)
+    for i in range(8):
+        alone = problem.rows(rows_of(values, np.array([i])), patches[i : i + 1])
+        np.testing.assert_array_equal(alone.reference[0], batch.reference[i])
+        np.testing.assert_array_equal(alone.quantised[0], batch.quantised[i])
+        assert alone.psnr[0] == batch.psnr[i]
+
+
+def test_neutral_changes_nothing(problem: Problem) -> None:
+    evaluation = problem.evaluate(problem.space.neutral()[None])
+    inherited = (problem.reference_source.argmax(1) != problem.quantised_source.argmax(1)).sum()
+    assert evaluation.counts[0, Outcome.INHERITED] == inherited
+    assert evaluation.counts[0, Outcome.SAME] == len(problem.patches) - inherited
+    assert np.isfinite(evaluation.limits).all()
+
+
+def test_limits_reject_rows(problem: Problem) -> None:
+    u = points(problem, 5)
+    strict = replace(problem, limits=(replace(problem.limits[0], bound=200.0),)).evaluate(u)
+    assert (strict.counts[:, Outcome.INVALID] == len(problem.patches)).all()
+    assert not strict.feasible.any()
+    assert strict.counts[:, Outcome.REVEALED].sum() == 0
+
+
+def test_a_model_against_itself_reveals_nothing(scene: Scene, problem: Problem) -> None:
+    itself = replace(problem, quantised=linear_pair(scene)[0], quantised_source=problem.reference_source)
+    evaluation = itself.evaluate(points(problem, 30))
+    for outcome in (Outcome.INHERITED, Outcome.MOVED_APART, Outcome.REVEALED, Outcome.TIED):
+        assert evaluation.counts[:, outcome].sum() == 0
+
+
+def test_rates_are_the_same_for_every_batching_and_differ_by_seed(problem: Problem) -> None:
+    first = draw_outcomes(problem, draws=3, seed=1, name="x")
+    assert first.shape == (len(problem.patches), 3)
+    np.testing.assert_array_equal(first, draw_outcomes(problem, draws=3, seed=1, name="x"))
+    assert (first != draw_outcomes(problem, draws=3, seed=2, name="x")).any()
+    assert (first != draw_outcomes(problem, draws=3, seed=1, name="y")).any()
+
+
+def test_fields_do_not_depend_on_which_patches_are_asked_for(
+    scene: Scene, pool: ThreadPoolExecutor, problem: Problem
+) -> None:
+    few = toy_problem(scene, pool, patches=40)
+    u = points(problem, 1)
+    np.testing.assert_array_equal(
+        few.follow_ups(few.space.decode(u), np.array([7])), problem.follow_ups(problem.space.decode(u), np.array([7]))
+    )
+
+
+def test_judged_rows_agree_with_the_counts(problem: Problem) -> None:
+    u = points(problem, 2)
+    n = len(problem.patches)
+    evidence = problem.rows(rows_of(problem.space.decode(u), np.repeat([0, 1], n)), np.tile(np.arange(n), 2))
+    counts = np.bincount(judge(evidence)[:n], minlength=7)
+    np.testing.assert_array_equal(problem.evaluate(u).counts[0], counts)

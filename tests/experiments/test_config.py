@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from experiments.config import ConfigError, load
+from experiments.criteria import check, parse
+from experiments.schema import RunConfig
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+
+MINIMAL = """
+name: small
+scene: {synthetic: {height: 64, width: 64}}
+references: [depthwise]
+quantisations: [int8]
+relations: [brightness]
+"""
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_shipped_config_is_valid(path: Path) -> None:
+    config = load(path)
+    assert config.space("in_spec").dimensions == config.space("stress").dimensions
+
+
+def test_a_minimal_config_shows_every_default(tmp_path: Path) -> None:
+    effective = load(written(tmp_path, MINIMAL)).effective()
+    assert effective["limits"] == {"psnr": 20.0}
+    assert effective["search"]["optimiser"] == "nsga2"
+    assert effective["references"][0]["zoo"] == "depthwise"
+    assert RunConfig.model_validate(effective).effective() == effective
+
+
+def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
+    text = MINIMAL.replace("relations: [brightness]", "relations: [brightnes, {gaussian_blur: {sigma: [0, 99]}}]")
+    with pytest.raises(ConfigError) as told:
+        load(written(tmp_path, text + "sede: 3\nworkers: many\nsearch: {optimizer: ga, population: 2}\n"))
+    message = str(told.value)
+    assert "6 problems" in message
+    for part in (
+        "sede: unknown key; did you mean `seed`?",
+        "workers: ",
+        "'many'",
+        "search.optimizer: unknown key; did you mean `optimiser`?",
+        "search.population: ",
+        "relations.0: Expected the name of a relation, got 'brightnes'".lower(),
+        "did you mean brightness",
+        "relations.1: expected bounds of gaussian_blur.sigma within the declared stress bounds",
+        "got [0.0, 99.0]",
+    ):
+        assert part.lower() in message.lower()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("scene: {synthetic: {}, path: x.npz}", "either `path`"),
+        ("scene: {synthetic: {}, patch: 10}", "odd `patch`"),
+        ("references: [resnet]", "name of an architecture, got 'resnet'"),
+        ("references: []", "references: "),
+        ("quantisations: [int9]", "did you mean int8"),
+        ("search: {optimiser: ga, objectives: [js_divergence, severity]}", "one objective for the optimiser 'ga'"),
+        ("search: {objectives: [js_divergense]}", "did you mean js_divergence"),
+        ("limits: {psrn: 20}", "did you mean psnr"),
+        ("criteria: ['agrement >= 0.9']", "did you mean agreement"),
+        ("criteria: ['agreement is good']", "like `agreement >= 0.99`"),
+        ("quantisations: [int8, int8]", "'int8' twice"),
+        ("split: {fractions: [0.5, 0.5, 0.5]}", "add up to 1"),
+        ("references: [{path: x.tflite}]", "cannot be quantised"),
+    ],
+)
+def test_each_problem_says_where_and_what_to_do(tmp_path: Path, change: str, told: str) -> None:
+    key = change.partition(":")[0]
+    kept = "\n".join(line for line in MINIMAL.splitlines() if not line.startswith(f"{key}:"))
+    with pytest.raises(ConfigError) as problem:
+        load(written(tmp_path, f"{kept}\n{change}\n"))
+    assert told in str(problem.value)
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "name: [", "3", ""])
+def test_what_is_no_config_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError):
+        load(written(tmp_path, text))
+
+
+def test_overrides_reach_every_depth(tmp_path: Path) -> None:
+    path = written(tmp_path, MINIMAL)
+    config = load(path, overrides=["scene.patch=9", "search.budget=500", "references.0=spectral", "split.assessed=7"])
+    assert (config.scene and config.scene.patch, config.search.budget) == (9, 500)
+    assert (config.references[0].zoo, config.split.assessed) == ("spectral", 7)
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["patch", "=3", "name.first=x", "references.4.zoo=x", "references.x=y", "references.0.zoo.a=1", "relations.0.x=1"],
+)
+def test_an_override_that_leads_nowhere_is_refused(tmp_path: Path, override: str) -> None:
+    with pytest.raises(ConfigError):
+        load(written(tmp_path, MINIMAL.replace("[depthwise]", "[{zoo: depthwise}]")), overrides=[override])
+
+
+def test_paths_belong_to_the_folder_of_the_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "there"
+    folder.mkdir()
+    text = MINIMAL.replace("{synthetic: {height: 64, width: 64}}", "{path: a.npz}")
+    (folder / "config.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    scene = load(folder / "config.yaml").scene
+    assert scene is not None and scene.path == folder / "a.npz"
+    scene = load(folder / "config.yaml", overrides=["scene.path=a.npz"]).scene
+    assert scene is not None and scene.path == tmp_path / "a.npz"
+
+
+def test_the_digest_follows_the_content_of_files_and_not_their_place(tmp_path: Path) -> None:
+    text = MINIMAL.replace("{synthetic: {height: 64, width: 64}}", "{path: %s}")
+    digests = []
+    for name, content in (("a.npz", b"1"), ("b.npz", b"1"), ("c.npz", b"2")):
+        (tmp_path / name).write_bytes(content)
+        digests.append(load(written(tmp_path, text % name)).digest())
+    assert digests[0] == digests[1] != digests[2]
+    config = load(written(tmp_path, MINIMAL))
+    assert config.digest() == load(written(tmp_path, MINIMAL + "workers: 5\n")).digest()
+    assert config.digest() != load(written(tmp_path, MINIMAL + "seed: 5\n")).digest()
+
+
+def test_a_missing_file_is_told_with_its_path(tmp_path: Path) -> None:
+    text = MINIMAL.replace("{synthetic: {height: 64, width: 64}}", "{path: gone.npz}")
+    with pytest.raises(FileNotFoundError, match=r"gone\.npz, got none; correct the path"):
+        load(written(tmp_path, text)).digest()
+
+
+def test_narrowed_bounds_hold_in_both_tiers(tmp_path: Path) -> None:
+    text = MINIMAL.replace("[brightness]", "[{gaussian_blur: {sigma: [0, 0.1]}}]")
+    config = load(written(tmp_path, text))
+    for tier in ("in_spec", "stress"):
+        assert config.space(tier).axes[0][2] == (0, 0.1)
+
+
+def test_criteria() -> None:
+    criterion = parse("revealed_rate.in_spec.upper <= 1e-2")
+    assert criterion.met(0.01) and not criterion.met(0.011)
+    rows = check(("agreement >= 0.9",), {"a/b": {"agreement": 0.95}, "a/c": {"agreement": 0.8}, "a/d": {}})
+    assert [row["met"] for row in rows] == [True, False, False]
