@@ -80,7 +80,7 @@ def replay(
     """
     chain = [Step(relations.get(name), values) for name, values in json.loads(row["values"]).items()]
     fields = [arrays[f"field_{step.relation.name}"][None] if step.relation.draw else None for step in chain]
-    follow_up = distort(arrays["source"][None], chain, fields, sensor, margin=int(arrays["margin"]))
+    follow_up = distort(arrays["source"][None], chain, fields, sensor, margins=arrays["margins"].tolist())
     reference, quantised = (model.predict_proba(follow_up) for model in models)
     one = np.ones(1)
     outcome = judge(
@@ -141,14 +141,15 @@ def _row(problem: Problem, lead: Lead, values: Values, evidence: Evidence, i: in
 
 
 def _arrays(problem: Problem, evidence: Evidence, follow_ups: np.ndarray, patch: int, i: int) -> dict[str, np.ndarray]:
+    under = problem.fields_under(np.array([patch]))
     fields = {
-        f"field_{slot.relation.name}": field.under(problem.patches, np.array([patch]))[0]
-        for slot, field in zip(problem.space.slots, problem.fields, strict=True)
-        if field is not None
+        f"field_{slot.relation.name}": drawn[0]
+        for slot, drawn in zip(problem.space.slots, under, strict=True)
+        if drawn is not None
     }
     return {
         "source": problem.patches.x[patch],
-        "margin": np.int64(problem.patches.margin),
+        "margins": np.array(problem.space.margins, dtype=np.int64),
         "follow_up": follow_ups[i],
         "reference_source": evidence.reference_source[i],
         "quantised_source": evidence.quantised_source[i],

@@ -104,11 +104,23 @@ class Field:
 
     values: np.ndarray
 
-    def under(self, patches: Patches, rows: np.ndarray) -> np.ndarray:
-        """The field under the patches `rows` (their positions in `patches`), broadcastable to their windows."""
+    def under(self, patches: Patches, rows: np.ndarray, margin: int) -> np.ndarray:
+        """The field under the patches `rows` (their positions in `patches`), broadcastable to their windows.
+
+        `margin` pixels of surroundings are left of the patches' own where the field is wanted.
+        """
+        spent = patches.margin - margin
         height, width = self.values.shape[-3:-1]
-        row = patches.row_index[rows] if height > 1 else np.zeros((len(rows), 1), dtype=np.int64)
-        col = patches.col_index[rows] if width > 1 else np.zeros((len(rows), 1), dtype=np.int64)
+        row = (
+            patches.row_index[rows, spent : patches.row_index.shape[1] - spent]
+            if height > 1
+            else np.zeros((len(rows), 1), dtype=np.int64)
+        )
+        col = (
+            patches.col_index[rows, spent : patches.col_index.shape[1] - spent]
+            if width > 1
+            else np.zeros((len(rows), 1), dtype=np.int64)
+        )
         if patches.separate:
             return self.values[rows[:, None, None], row[:, :, None], col[:, None, :]]
         return self.values[row[:, :, None], col[:, None, :]]

@@ -111,10 +111,22 @@ class Problem:
 
     def follow_ups(self, values: Values, patches: np.ndarray) -> np.ndarray:
         """The distorted patches (r, h, w, b) of any rows."""
-        fields = [None if field is None else field.under(self.patches, patches) for field in self.fields]
         return distort(
-            self.patches.x[patches], self.space.chain(values), fields, self.sensor, margin=self.patches.margin
+            _taken(self.patches.x, patches),
+            self.space.chain(values),
+            self.fields_under(patches),
+            self.sensor,
+            margins=self.space.margins,
         )
+
+    def fields_under(self, patches: np.ndarray) -> list[np.ndarray | None]:
+        """For each slot its field under the given patches, as wide as the window that reaches the slot."""
+        left = self.patches.margin
+        cuts: list[np.ndarray | None] = []
+        for drawn, margin in zip(self.fields, self.space.margins, strict=True):
+            cuts.append(None if drawn is None else drawn.under(self.patches, patches, left))
+            left -= margin
+        return cuts
 
     def evaluate(self, u: np.ndarray) -> Evaluation:
         """The scores of the points `u` (m, d): every chain over all patches."""
@@ -155,10 +167,17 @@ class Problem:
 
     def _chunk(self, values: Values, patches: np.ndarray) -> tuple[np.ndarray, ...]:
         follow_up = self.follow_ups(values, patches)
-        source = self.patches.source()[patches]
+        source = _taken(self.patches.source(), patches)
         reference, quantised = predict_pair(self.reference, self.quantised, follow_up)
         peak = self.sensor.high - self.sensor.low
         return reference, quantised, psnr(source, follow_up, peak=peak), spectral_angle(source, follow_up)
+
+
+def _taken(x: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """`x[rows]`, as a view where the rows follow each other, as they do when every patch is asked."""
+    if len(rows) and (np.diff(rows) == 1).all():
+        return x[rows[0] : rows[-1] + 1]
+    return x[rows]
 
 
 def pose(

@@ -72,9 +72,14 @@ class Space:
         return len(self.axes)
 
     @property
+    def margins(self) -> list[int]:
+        """For each slot the pixels of surroundings that it can need."""
+        return [slot.relation.margin_for(slot.bounds) for slot in self.slots]
+
+    @property
     def margin(self) -> int:
-        """Pixels of surroundings that the whole chain can need: the slots' margins add up."""
-        return sum(slot.relation.margin_for(slot.bounds) for slot in self.slots)
+        """Pixels of surroundings that the whole chain can need."""
+        return sum(self.margins)
 
     def decode(self, u: np.ndarray) -> Values:
         """Values in natural units of the points `u`, (m, d) in [0, 1]."""

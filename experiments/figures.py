@@ -256,7 +256,7 @@ def front(points: np.ndarray, *, x: str, y: str, name: str, label: str) -> Marku
             marker="o",
             ms=4,
             lw=1.4,
-            label="nothing milder diverges more",
+            label="no milder one diverges as much",
         )
         axes.autoscale_view()
         axes.set_xlabel(x)

@@ -54,7 +54,7 @@ def relations_at_work(findings: Sequence[Row]) -> list[tuple[str, int]]:
 
 def before_and_after(arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """The source without its margin and the follow-up, (h, w, b) each."""
-    margin = int(arrays["margin"])
+    margin = int(arrays["margins"].sum())
     inner = slice(margin, -margin) if margin else slice(None)
     return arrays["source"][inner, inner], arrays["follow_up"]
 

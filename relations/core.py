@@ -16,8 +16,10 @@ from types import MappingProxyType
 
 import numpy as np
 
-FAMILIES = ("radiometry", "atmosphere", "optics", "spectral", "sensor")
-"""The families in acquisition order: light leaves the ground, crosses the air, the optics, the detector."""
+FAMILIES = ("atmosphere", "optics", "spectral", "radiometry", "sensor")
+"""The families in acquisition order: light crosses the air, the optics, the dispersing element; what arrives is
+turned into numbers by the radiometric response, and the detector adds its own. A gain that is the same for the
+whole patch commutes with all that is linear before it, so sunlight may stand under radiometry as well."""
 
 TIERS = ("in_spec", "stress")
 """`in_spec`: what flying sensors are measured to do; `stress`: far harsher."""
@@ -53,21 +55,15 @@ class Param:
             if not low <= high:
                 raise ValueError(f"Expected low <= high in {tier} of param {self.name!r}, got {(low, high)}.")
             if self.log and low <= 0:
-                raise ValueError(
-                    f"Expected positive bounds of the log param {self.name!r}, got {(low, high)}."
-                )
+                raise ValueError(f"Expected positive bounds of the log param {self.name!r}, got {(low, high)}.")
             if self.neutral is not None and not low <= self.neutral <= high:
                 raise ValueError(
                     f"Expected the neutral value of {self.name!r} inside {tier} {(low, high)}, got {self.neutral}."
                 )
         if not (self.stress[0] <= self.in_spec[0] and self.in_spec[1] <= self.stress[1]):
-            raise ValueError(
-                f"Expected in_spec inside stress of {self.name!r}: {self.in_spec}, {self.stress}."
-            )
+            raise ValueError(f"Expected in_spec inside stress of {self.name!r}: {self.in_spec}, {self.stress}.")
         if not self.unit:
-            raise ValueError(
-                f"Expected a unit for param {self.name!r}; dimensionless strengths name their share."
-            )
+            raise ValueError(f"Expected a unit for param {self.name!r}; dimensionless strengths name their share.")
 
     def decode(self, u: np.ndarray, bounds: Bounds) -> np.ndarray:
         """Values in natural units, float64, of unit-cube coordinates `u` (any shape) under `bounds`.
@@ -173,7 +169,8 @@ class Relation:
         draw: `draw(rng, (H, W, B)) -> field`, parameter-free, of a shape that broadcasts to `(H, W, B)`; None
             where nothing is random and nothing depends on the place.
         margin: `margin(strongest) -> pixels` of surroundings needed, from the bound farthest from zero of
-            each param; 0 where a pixel needs no neighbours.
+            each param; None where a pixel needs no neighbours. A relation with a margin takes the keyword
+            `trim`, the pixels on each side to leave out of its result, which it then need not compute.
         needs_wavelengths: refuses scenes without band centres.
         source: the publication behind the bounds, or "engineering judgement".
     """
@@ -183,7 +180,7 @@ class Relation:
     params: tuple[Param, ...]
     apply: Apply
     draw: Draw | None
-    margin: Callable[[Mapping[str, float]], float]
+    margin: Callable[[Mapping[str, float]], float] | None
     needs_wavelengths: bool
     source: str
     summary: str
@@ -195,6 +192,8 @@ class Relation:
 
     def margin_for(self, bounds: Mapping[str, Bounds]) -> int:
         """Pixels of surroundings that any value inside `bounds` can need."""
+        if self.margin is None:
+            return 0
         strongest = {name: max(ends, key=abs) for name, ends in bounds.items()}
         return ceil(self.margin(strongest))
 
@@ -209,7 +208,7 @@ def relation(
     params: tuple[Param, ...],
     source: str,
     draw: Draw | None = None,
-    margin: Callable[[Mapping[str, float]], float] = lambda strongest: 0,
+    margin: Callable[[Mapping[str, float]], float] | None = None,
     needs_wavelengths: bool = False,
 ) -> Callable[[Apply], Apply]:
     """Declare a function as a relation under its own name; its family is the module it stands in.
@@ -222,16 +221,11 @@ def relation(
         name = function.__name__
         where = f"{function.__module__}:{function.__code__.co_firstlineno}"
         if name in _FOUND:
-            raise ValueError(
-                f"Expected a new name for the relation at {where}; {name!r} is at {_FOUND[name].where}."
-            )
-        keywords = [
-            p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY
-        ]
-        if keywords != [param.name for param in params]:
-            raise ValueError(
-                f"Expected the keywords {[p.name for p in params]} of {name!r} at {where}, got {keywords}."
-            )
+            raise ValueError(f"Expected a new name for the relation at {where}; {name!r} is at {_FOUND[name].where}.")
+        keywords = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        expected = [param.name for param in params] + (["trim"] if margin else [])
+        if keywords != expected:
+            raise ValueError(f"Expected the keywords {expected} of {name!r} at {where}, got {keywords}.")
         _FOUND[name] = Relation(
             name=name,
             family=function.__module__.rpartition(".")[2],
@@ -291,39 +285,50 @@ Chain = Sequence[Step]
 
 
 def distort(
-    x: np.ndarray, chain: Chain, fields: Sequence[np.ndarray | None], sensor: Sensor, *, margin: int = 0
+    x: np.ndarray,
+    chain: Chain,
+    fields: Sequence[np.ndarray | None],
+    sensor: Sensor,
+    *,
+    margins: Sequence[int] | None = None,
 ) -> np.ndarray:
-    """The follow-ups of `x` under `chain`: every step in order, clipped to the sensor's range, margin trimmed.
+    """The follow-ups of `x` under `chain`: every step in order, clipped to the sensor's range at the end.
+
+    Each step uses up its own margin, so only the steps before the last spatial one work on surroundings.
 
     Args:
-        x: source patches with their margin, (n, h + 2·margin, w + 2·margin, b) float32, in the scene's unit.
+        x: source patches with their surroundings, (n, h + 2m, w + 2m, b) float32, m the sum of `margins`, in the
+            scene's unit.
         chain: the steps, in acquisition order.
-        fields: for each step its field under each patch, (n, h+2m | 1, w+2m | 1, b | 1), or None.
+        fields: for each step its field under each patch, broadcastable to the window that reaches that step, or
+            None: (n, h + 2r | 1, w + 2r | 1, b | 1), r the sum of its margin and of all later ones.
         sensor: range, signal and wavelengths of the scene.
-        margin: pixels of surroundings on each side, cut off at the end.
+        margins: for each step the pixels of surroundings it uses up on each side; without it none has any.
 
     Returns:
         (n, h, w, b) float32. A row whose strengths are all neutral comes back bit for bit.
 
     Raises:
-        ValueError: `x` is not a float32 batch of rank 4 with the sensor's bands, or fields and steps differ in
-            number.
+        ValueError: `x` is not a float32 batch of rank 4 with the sensor's bands, or fields, margins and steps
+            differ in number.
     """
     if x.ndim != 4 or x.dtype != np.float32:
-        raise ValueError(
-            f"Expected patches (n, h, w, b) float32, got shape {x.shape}, {x.dtype}; stack and cast them."
-        )
+        raise ValueError(f"Expected patches (n, h, w, b) float32, got shape {x.shape}, {x.dtype}; stack and cast them.")
     if x.shape[3] != len(sensor.signal):
         raise ValueError(
             f"Expected patches of the sensor's {len(sensor.signal)} bands, got shape {x.shape}; "
             "take the sensor of the scene that the patches were cut from."
         )
-    if len(fields) != len(chain):
-        raise ValueError(f"Expected one field (or None) for each of {len(chain)} steps, got {len(fields)}.")
+    margins = [0] * len(chain) if margins is None else margins
+    if not len(fields) == len(margins) == len(chain):
+        raise ValueError(
+            f"Expected one field (or None) and one margin for each of {len(chain)} steps, got {len(fields)} and "
+            f"{len(margins)}."
+        )
     rows = len(x)
-    for step, drawn in zip(chain, fields, strict=True):
-        active = step.active(rows)
-        if not active.any():
+    for step, drawn, margin in zip(chain, fields, margins, strict=True):
+        if not step.active(rows).any():
+            x = x[:, margin : x.shape[1] - margin, margin : x.shape[2] - margin]
             continue
         values = {
             param.name: np.broadcast_to(np.asarray(step.values[param.name], dtype=np.float32), (rows,))[
@@ -331,6 +336,8 @@ def distort(
             ]
             for param in step.relation.params
         }
-        x = step.relation.apply(x, drawn, sensor, **values)
-    inner = slice(margin, -margin) if margin else slice(None)
-    return np.clip(x[:, inner, inner], np.float32(sensor.low), np.float32(sensor.high))
+        if step.relation.margin is None:
+            x = step.relation.apply(x, drawn, sensor, **values)
+        else:
+            x = step.relation.apply(x, drawn, sensor, **values, trim=margin)
+    return np.clip(x, np.float32(sensor.low), np.float32(sensor.high))

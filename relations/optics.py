@@ -19,7 +19,7 @@ REACH = 4.0
         "2021-1030-K), sqrt(1.97² - 1.1²) / 2.355; stress: FWHM 4 px, 4 / 2.355, engineering judgement"
     ),
 )
-def gaussian_blur(x: np.ndarray, field: None, sensor: Sensor, *, sigma: np.ndarray) -> np.ndarray:
+def gaussian_blur(x: np.ndarray, field: None, sensor: Sensor, *, sigma: np.ndarray, trim: int = 0) -> np.ndarray:
     """The patch seen through a wider Gaussian point spread, the same in all bands.
 
     x'[i, j] = Σ_k Σ_l K[i, k] · K[j, l] · x[k, l],   K[i, k] ∝ Φ((|i − k| + ½) / σ) − Φ((|i − k| − ½) / σ)
@@ -34,16 +34,17 @@ def gaussian_blur(x: np.ndarray, field: None, sensor: Sensor, *, sigma: np.ndarr
         field: None.
         sensor: not used.
         sigma: (n, 1, 1, 1), standard deviation in pixels, at least 0; 0 changes nothing.
+        trim: pixels on each side of the patch that are looked at and not computed.
 
     Source: PRISMA, https://pubs.usgs.gov/publication/ofr20211030K ; HySpex,
         https://hyspex.com/hyperspectral-imaging/key-quality-parameters/scientific-grade-quality .
     """
     rows, height, width, bands = x.shape
-    down = _kernels(sigma, height)
-    across = down if width == height else _kernels(sigma, width)
+    down = _kernels(sigma, height)[:, trim : height - trim]
+    across = down if width == height else _kernels(sigma, width)[:, trim : width - trim]
     # One gemm a row (and one a line): the same shapes whatever the batch, hence the same bits.
     blurred = np.matmul(down, np.ascontiguousarray(x).reshape(rows, height, width * bands))
-    return np.matmul(across[:, None], blurred.reshape(x.shape))
+    return np.matmul(across[:, None], blurred.reshape(rows, height - 2 * trim, width, bands))
 
 
 def _kernels(sigma: np.ndarray, length: int) -> np.ndarray:

@@ -8,11 +8,7 @@ from relations.core import Param, Sensor, relation
 
 
 @relation(
-    params=(
-        Param(
-            "gain", "relative change of the signal", in_spec=(-0.05, 0.05), stress=(-0.5, 0.5), neutral=0.0
-        ),
-    ),
+    params=(Param("gain", "relative change of the signal", in_spec=(-0.05, 0.05), stress=(-0.5, 0.5), neutral=0.0),),
     source=(
         "in_spec: absolute radiometric accuracy below 5 %, EnMAP (ISPRS Annals V-1-2020, 41) and PRISMA in the "
         "NIR/SWIR (Cogliati et al. 2021); stress: half to one and a half times the signal, engineering judgement"
@@ -36,11 +32,7 @@ def brightness(x: np.ndarray, field: None, sensor: Sensor, *, gain: np.ndarray) 
 
 
 @relation(
-    params=(
-        Param(
-            "level", "share of the sensor's range", in_spec=(-0.037, 0.02), stress=(-0.1, 0.1), neutral=0.0
-        ),
-    ),
+    params=(Param("level", "share of the sensor's range", in_spec=(-0.037, 0.02), stress=(-0.1, 0.1), neutral=0.0),),
     source=(
         "in_spec: offsets against Landsat 8, in reflectance, from PRISMA's lowest -0.037 (USGS OFR 2021-1030-K) to "
         "EnMAP's highest +0.020 (USGS OFR 2021-1030-S); stress: about three times as far, engineering judgement"

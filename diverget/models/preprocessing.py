@@ -126,8 +126,11 @@ class Preprocessing:
         if self.layout == "centre":
             x = x[:, height // 2, width // 2, None, None]
         if self.components is None:
-            z = x if not self.shift.any() else x - self.shift
-            z = z if (self.scale == 1).all() else z / self.scale
+            z = x
+            if self.shift.any():
+                z = z - self.shift
+            if (self.scale != 1).any():
+                z = np.divide(z, self.scale, out=None if z is x else z)
         else:
             # One product per patch, never one over the batch: BLAS picks its kernel, and so the last bits, by
             # the number of rows.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import tempfile
@@ -239,7 +241,10 @@ def convert_job(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
         converter.representative_dataset = lambda: ([z[i : i + rows]] for i in range(0, len(z) - rows + 1, rows))
     if name == "int8_io":
         converter.inference_input_type = converter.inference_output_type = tf.int8
-    Path(payload["tflite"]).write_bytes(converter.convert())
+    # Keras prints every tensor it exports, which would bury the last words of a crash.
+    with contextlib.redirect_stdout(io.StringIO()):
+        content = converter.convert()
+    Path(payload["tflite"]).write_bytes(content)
     return {}
 
 

@@ -79,4 +79,4 @@ def test_a_relation_named_twice_is_refused() -> None:
 
 def test_chains_stand_in_acquisition_order() -> None:
     space = Space.of([get("gaussian_noise"), get("gaussian_blur"), get("brightness")], tier="in_spec")
-    assert [slot.relation.name for slot in space.slots] == ["brightness", "gaussian_blur", "gaussian_noise"]
+    assert [slot.relation.name for slot in space.slots] == ["gaussian_blur", "brightness", "gaussian_noise"]

@@ -475,7 +475,7 @@ def _finding(
         run / file,
         source=source,
         follow_up=after,
-        margin=margin,
+        margins=np.array([margin]),
         field_stripes=np.zeros((1, 9, 1), np.float32),
         **dict(zip(("reference_source", "quantised_source", "reference", "quantised"), tops, strict=True)),
     )

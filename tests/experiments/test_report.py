@@ -303,13 +303,10 @@ def test_a_folder_that_is_no_run_is_refused_with_the_way_out(tmp_path: Path) -> 
         render(tmp_path)
 
 
-def test_sections_stand_in_reading_order(run: Path) -> None:
-    loaded = read(run)
-    first, second = ([section(loaded).anchor for section in SECTIONS] for _ in range(2))
-    assert first == second
-    assert first == [
-        "verdict", "models", "data", "baseline", "rates", "search", "flips", "findings", "limits", "card",
-    ]  # fmt: skip
+def test_sections_stand_in_reading_order(page: Page) -> None:
+    anchors = "verdict", "models", "data", "baseline", "rates", "search", "flips", "findings", "limits", "card"
+    assert [i for i in page.ids if i in anchors] == list(anchors)
+    assert len(SECTIONS) == len(anchors)
 
 
 def test_the_gallery_spreads_over_kinds_before_it_repeats_one(run: Path) -> None:

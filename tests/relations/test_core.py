@@ -27,10 +27,10 @@ def test_a_chain_is_its_steps_one_after_another_and_clipped_once_at_the_end() ->
     assert not np.allclose(found, other, rtol=1e-3)
 
 
-def test_the_margin_is_trimmed_after_the_last_step() -> None:
+def test_the_margin_is_used_up_by_its_step() -> None:
     patches = cut(None, rows=2, size=(15, 13, 7))
     blur = Step(get("gaussian_blur"), {"sigma": 0.5})
-    found = distort(patches.x, [blur], [None], patches.sensor, margin=3)
+    found = distort(patches.x, [blur], [None], patches.sensor, margins=[3])
     whole = distort(patches.x, [blur], [None], patches.sensor)
     assert found.shape == (2, 9, 7, 7)
     assert found.tobytes() == whole[:, 3:-3, 3:-3].tobytes()
