@@ -6,7 +6,7 @@ REVEALED with the same two classes, within the limits, and no more severe.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 
@@ -32,7 +32,7 @@ def shrink(
     """The mildest values found for each row, none more severe than it came.
 
     First each relation in turn is set to neutral, then the rest is drawn towards neutral along the ray, then
-    each strength alone. Where the REVEALED doses are not one interval, the result is mild, not the mildest.
+    each strength alone; what has become too weak to matter is set to neutral at the end. Where the REVEALED doses are not one interval, the result is mild, not the mildest.
 
     Args:
         values: (r,) values of each finding; patches: (r,) their patches.
@@ -49,10 +49,10 @@ def shrink(
     strengths = space.strength_columns()
     axes = space.axes
     by_slot = [[c for c in strengths if axes[c][0] == slot] for slot in range(len(space.slots))]
-    steps = len(by_slot) + HALVINGS + PARAM_HALVINGS * len(strengths)
+    steps = 2 * len(by_slot) + HALVINGS + PARAM_HALVINGS * len(strengths)
     done = 0
 
-    def still(proposal: np.ndarray) -> np.ndarray:
+    def still(proposal: np.ndarray, best: np.ndarray) -> np.ndarray:
         nonlocal done
         evidence = problem.rows(space.decode(proposal), patches)
         seen = np.stack([evidence.reference.argmax(axis=1), evidence.quantised.argmax(axis=1)], axis=1)
@@ -61,10 +61,15 @@ def shrink(
         step(done, steps)
         return (judge(evidence) == Outcome.REVEALED) & (seen == classes).all(axis=1) & milder
 
-    for columns in _last_first(by_slot):
-        proposal = best.copy()
-        proposal[:, columns] = neutral[columns]
-        best = np.where(still(proposal)[:, None], proposal, best)
+    def without_each(best: np.ndarray) -> np.ndarray:
+        # The last of the chain first: what the sensor adds is dropped before what the scene did.
+        for columns in reversed([columns for columns in by_slot if columns]):
+            proposal = best.copy()
+            proposal[:, columns] = neutral[columns]
+            best = np.where(still(proposal, best)[:, None], proposal, best)
+        return best
+
+    best = without_each(best)
     for columns, halvings in [(strengths, HALVINGS), *(([column], PARAM_HALVINGS) for column in strengths)]:
         mild = np.zeros(len(best))
         away = best[:, columns] - neutral[columns]
@@ -73,18 +78,14 @@ def shrink(
             dose = (mild + reached) / 2
             proposal = best.copy()
             proposal[:, columns] = neutral[columns] + dose[:, None] * away
-            kept = still(proposal)
+            kept = still(proposal, best)
             best = np.where(kept[:, None], proposal, best)
             reached = np.where(kept, dose, reached)
             mild = np.where(kept, mild, dose)
+    best = without_each(best)
     # Encoding and decoding rounds, so what was not made milder keeps the very values that revealed it.
-    kept = (best == found).all(axis=1)
+    same = (best == found).all(axis=1)
     shrunk = space.decode(best)
     return tuple(
-        {name: np.where(kept, old[name], new[name]) for name in new} for old, new in zip(values, shrunk, strict=True)
+        {name: np.where(same, old[name], new[name]) for name in new} for old, new in zip(values, shrunk, strict=True)
     )
-
-
-def _last_first(by_slot: list[list[int]]) -> Iterator[list[int]]:
-    """The strengths of each relation, the last of the chain first: what the sensor adds is dropped first."""
-    return reversed([columns for columns in by_slot if columns])

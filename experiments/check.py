@@ -8,8 +8,9 @@ from pathlib import Path
 
 from diverget.models.zoo import ALL as ARCHITECTURES
 from experiments.data import describe, gather
-from experiments.run import CONTROL_SHARE, directory
+from experiments.run import directory
 from experiments.schema import RunConfig, named
+from experiments.stages import CONTROL_SHARE
 
 FAST, SLOW = 7000, 80
 """Pairs of queries a second measured on two cores: a small 2-D network, and HybridSN with its 3-D convolutions."""

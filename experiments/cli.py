@@ -21,6 +21,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # Rich would double the time of --help.
     help="Find the mildest natural distortion on which a float network and its quantised version part company.",
 )
 

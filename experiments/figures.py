@@ -22,7 +22,7 @@ from matplotlib.path import Path
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from experiments.record import EVERYTHING
-from experiments.wording import cut, share
+from experiments.wording import cut, number, share
 
 INK, MUTED, FAINT, PAPER = "#1c2127", "#5c6670", "#dde2e8", "#fefefd"
 REFERENCE, QUANTISED = "#0a6ebd", "#c9500a"
@@ -143,13 +143,16 @@ def rates(rows: Sequence[Mapping], *, name: str, label: str) -> Markup:
         panels = np.atleast_1d(figure.subplots(1, len(tiers), sharey=True))
         for axes, tier in zip(panels, tiers, strict=True):
             colour, marker = (IN_SPEC, "o") if tier == "in_spec" else (STRESS, "D")
-            for row in rows:
-                if row["tier"] == tier and row["revealed_rate"] is not None:
-                    y = relations.index(row["relation"])
-                    axes.plot([row["revealed_lower"], row["revealed_upper"]], [y, y], color=colour, lw=2, alpha=0.55)
-                    axes.plot(row["revealed_rate"], y, marker=marker, color=colour, ms=5, clip_on=False, zorder=3)
+            known = [row for row in rows if row["tier"] == tier and row["revealed_rate"] is not None]
+            end = _far_end(known)
+            for row in known:
+                y, upper = relations.index(row["relation"]), row["revealed_upper"]
+                axes.plot([row["revealed_lower"], min(upper, end)], [y, y], color=colour, lw=2, alpha=0.55)
+                axes.plot(row["revealed_rate"], y, marker=marker, color=colour, ms=5, clip_on=False, zorder=3)
+                if upper > end:
+                    axes.plot(end, y, marker=">", color=colour, ms=4, clip_on=False)
             axes.set_title(tier, color=colour)
-            axes.set_xlim(left=0)
+            axes.set_xlim(0, end)
             axes.grid(axis="y", visible=False)
             axes.spines["left"].set_visible(False)
             _percent_axis(axes, 3)
@@ -160,21 +163,28 @@ def rates(rows: Sequence[Mapping], *, name: str, label: str) -> Markup:
     return chart(draw, name=name, label=label, height=58 + 19 * len(relations))
 
 
+def _far_end(rows: Sequence[Mapping]) -> float:
+    """Where an axis of rates ends: the widest interval of a relation with hits, so that one without does not
+    squeeze all others; its own interval, which the number of blocks alone decides, runs out of the panel."""
+    uppers = [row["revealed_upper"] for row in rows if row["revealed_rate"]]
+    return 1.08 * max(uppers or [row["revealed_upper"] for row in rows], default=0.0) or 1.0
+
+
 def rate_bars_on(axes: Axes, rows: Sequence[Mapping], *, most: int = 14) -> None:
     """Paint the in-spec rates of one pair as bars with their intervals, the highest first, all relations on top."""
     known = [row for row in rows if row["tier"] == "in_spec" and row["revealed_rate"] is not None]
     known.sort(key=lambda row: (row["relation"] != EVERYTHING, -row["revealed_rate"], row["relation"]))
-    for y, row in enumerate(known[:most]):
-        rate, lower, upper = (100 * row[f"revealed_{end}"] for end in ("rate", "lower", "upper"))
-        axes.barh(y, rate, height=0.62, color=IN_SPEC, alpha=1 if row["relation"] == EVERYTHING else 0.6)
-        axes.plot([lower, upper], [y, y], color=INK, lw=1)
-        text = share(row["revealed_rate"])
-        axes.annotate(text, (upper, y), (4, 0), textcoords="offset points", va="center", fontsize=9)
     shown = known[:most]
+    end = 100 * _far_end(shown)
+    for y, row in enumerate(shown):
+        rate, lower, upper = (100 * row[f"revealed_{part}"] for part in ("rate", "lower", "upper"))
+        axes.barh(y, rate, height=0.62, color=IN_SPEC, alpha=1 if row["relation"] == EVERYTHING else 0.6)
+        axes.plot([lower, min(upper, end)], [y, y], color=INK, lw=1)
+        text = f"{share(row['revealed_rate'])} (≤ {share(row['revealed_upper'])})" if upper > end else share(rate / 100)
+        axes.annotate(text, (min(upper, end), y), (4, 0), textcoords="offset points", va="center", fontsize=9)
     axes.set_yticks(range(len(shown)), [cut(row["relation"], 22) for row in shown], color=INK)
     axes.set_ylim(max(len(shown), 1) - 0.5, -0.5)
-    axes.margins(x=0.14)
-    axes.set_xlim(left=0)
+    axes.set_xlim(0, end * (1.3 if any(100 * row["revealed_upper"] > end for row in shown) else 1.1))
     axes.grid(axis="y", visible=False)
     axes.set_title("how often, in spec")
     axes.set_xlabel("% of the patches")
@@ -200,6 +210,7 @@ def curves(series: Sequence[tuple[str, np.ndarray, np.ndarray]], *, x: str, y: s
         axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v / 1000:g}k" if thousands and v else f"{v:g}"))
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
         axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: number(v)))
         if len(series) > 1:
             axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2, borderaxespad=0.2)
 
@@ -259,6 +270,7 @@ def front(points: np.ndarray, *, x: str, y: str, name: str, label: str) -> Marku
             label="no milder one diverges as much",
         )
         axes.autoscale_view()
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: number(v)))
         axes.set_xlabel(x)
         axes.set_ylabel(y)
         axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), borderaxespad=0.2)
@@ -312,79 +324,3 @@ def matrix(counts: np.ndarray, classes: Sequence[str], *, x: str, y: str, name: 
         axes.set_ylabel(y)
 
     return chart(draw, name=name, label=label, height=140 + 27 * len(rows), width=min(WIDTH, 190 + 48 * len(cols)))
-
-
-def spectra_on(
-    panels: Sequence[Axes], before: np.ndarray, after: np.ndarray, wavelengths: np.ndarray | None, unit: str
-) -> None:
-    """Paint a spectrum before and after, and below it the difference; where bands are missing the line breaks."""
-    at = np.arange(len(before), dtype=np.float64) if wavelengths is None else np.asarray(wavelengths, np.float64)
-    steps = np.diff(at)
-    gaps = np.flatnonzero(steps > 2.5 * np.median(steps)) + 1 if len(steps) else np.zeros(0, int)
-    at, before, after = (np.insert(np.asarray(v, np.float64), gaps, np.nan) for v in (at, before, after))
-    upper, lower = panels
-    upper.plot(at, before, color=MUTED, lw=2.4, alpha=0.55, label="source")
-    upper.plot(at, after, color=INK, lw=1.1, label="follow-up")
-    upper.set_ylabel(unit)
-    upper.legend(loc="upper right", ncols=2, borderaxespad=0, handlelength=1.4)
-    upper.margins(x=0.01, y=0.18)
-    upper.tick_params(labelbottom=False)
-    lower.axhline(0, color=MUTED, lw=0.7)
-    lower.plot(at, after - before, color=INK, lw=1.1)
-    lower.set_ylabel("change")
-    lower.set_xlabel("band" if wavelengths is None else "wavelength (nm)")
-    lower.margins(x=0.01, y=0.15)
-    for axes in panels:
-        axes.yaxis.set_major_locator(MaxNLocator(3))
-
-
-def spectra(
-    before: np.ndarray, after: np.ndarray, wavelengths: np.ndarray | None, *, unit: str, name: str, label: str
-) -> Markup:
-    """The spectra (b,) of one pixel before and after, over wavelength or band number, with the difference."""
-
-    def draw(figure: Figure) -> None:
-        panels = figure.subplots(2, 1, sharex=True, height_ratios=(2.2, 1))
-        spectra_on(panels, before, after, wavelengths, unit)
-
-    return chart(draw, name=name, label=label, height=268)
-
-
-def beliefs_on(
-    panels: Sequence[Axes], probabilities: Sequence[np.ndarray], classes: Sequence[str], models: Sequence[str]
-) -> None:
-    """Paint the top classes before and after: one panel each, two bars a class.
-
-    Args:
-        probabilities: reference and quantised on the source, reference and quantised on the follow-up, (k,) each.
-    """
-    stacked = np.stack(probabilities)
-    tops = np.unique(np.argsort(-stacked, axis=1, kind="stable")[:, :2])
-    tops = tops[np.argsort(-stacked[:, tops].max(axis=0), kind="stable")][:4]
-    for axes, title, pair in zip(panels, ("source", "follow-up"), (stacked[:2], stacked[2:]), strict=True):
-        for shift, p, colour, model in zip((-0.19, 0.19), pair, (REFERENCE, QUANTISED), models, strict=True):
-            axes.barh(np.arange(len(tops)) + shift, p[tops], height=0.33, color=colour, label=model)
-            axes.plot(1.04, list(tops).index(p.argmax()) + shift, marker="<", ms=4, color=colour, clip_on=False)
-        axes.set_title(title)
-        axes.set_xlim(0, 1)
-        axes.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
-        axes.set_ylim(len(tops) - 0.5, -0.5)
-        axes.grid(axis="y", visible=False)
-    panels[0].set_yticks(range(len(tops)), [cut(classes[t], 20) for t in tops], color=INK)
-
-
-def beliefs(
-    probabilities: Sequence[np.ndarray],
-    classes: Sequence[str],
-    models: Sequence[str],
-    *,
-    name: str,
-    label: str,
-) -> Markup:
-    """Both models' probabilities of the top classes before and after; an arrow marks each model's choice."""
-
-    def draw(figure: Figure) -> None:
-        panels = figure.subplots(1, 2, sharey=True)
-        beliefs_on(panels, probabilities, classes, models)
-
-    return chart(draw, name=name, label=label, height=172)

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments import figures, pictures
+from experiments import close_ups, figures, pictures
 from experiments.card import ranked
 from experiments.record import Row, Run, read, spoken
 from experiments.wording import cut, number
@@ -70,11 +70,6 @@ def painted(run: Run, before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray
     return pictures.shown(before[..., bands], low, high), pictures.shown(after[..., bands], low, high)
 
 
-def centre(x: np.ndarray) -> np.ndarray:
-    """The spectrum (b,) of the middle pixel."""
-    return x[x.shape[0] // 2, x.shape[1] // 2]
-
-
 def pair_of(run: Run, finding: Row) -> Row:
     """The pair that a finding belongs to."""
     return next(pair for pair in run.pairs if pair["pair"] == finding["pair"])
@@ -96,15 +91,15 @@ def view(run: Run, finding: Row) -> dict[str, Any]:
     where = f"row {finding['row']}, column {finding['col']}" if in_scene else f"image {finding['row']}"
     spectra = None
     if before.shape[-1] >= FEWEST_BANDS:
-        spectra = figures.spectra(
-            centre(before),
-            centre(after),
+        spectra = close_ups.spectra(
+            before,
+            after,
             run.data["wavelengths"],
             unit=unit_of(run),
             name=f"spectra-{this}",
-            label=f"Spectrum of the centre pixel of finding {this} before and after, and the difference.",
+            label=f"Spectrum of the centre pixel of finding {this} before and after, and the change over the patch.",
         )
-    beliefs = figures.beliefs(
+    beliefs = close_ups.beliefs(
         [arrays[key] for key in PROBABILITIES],
         [run.class_name(c) for c in range(len(arrays["reference"]))],
         ("float", pair_of(run, finding)["quantised"]),
@@ -181,7 +176,7 @@ def _compose(figure: Figure, run: Run, finding: Row) -> None:
         upper = figure.add_axes((0.27, 0.565, 0.375, 0.26))
         lower = figure.add_axes((0.27, 0.455, 0.375, 0.1), sharex=upper)
         wavelengths = run.data["wavelengths"] if run.data else None
-        figures.spectra_on((upper, lower), centre(before), centre(after), wavelengths, unit_of(run))
+        close_ups.spectra_on((upper, lower), before, after, wavelengths, unit_of(run))
         upper.set_title("spectrum of the centre pixel")
     else:
         moved, _ = pictures.change(before, after)
@@ -190,7 +185,7 @@ def _compose(figure: Figure, run: Run, finding: Row) -> None:
     second = figure.add_axes((0.505, 0.105, 0.14, 0.225), sharey=first)
     second.tick_params(labelleft=False)
     names = [run.class_name(c) for c in range(len(arrays["reference"]))]
-    figures.beliefs_on((first, second), [arrays[key] for key in PROBABILITIES], names, ("float", pair["quantised"]))
+    close_ups.beliefs_on((first, second), [arrays[key] for key in PROBABILITIES], names, ("float", pair["quantised"]))
     handles = first.get_legend_handles_labels()
     figure.legend(*handles, loc="lower right", bbox_to_anchor=(0.65, 0.01), ncols=2, borderaxespad=0)
     rates = [row for row in run.rates if row["pair"] == pair["pair"]]

@@ -17,7 +17,7 @@ def baseline(run: Run) -> Section:
     """The two models on clean patches: what any accuracy script would have said."""
     columns = [(pair, run.baseline[pair["pair"]]) for pair in run.tested() if pair["pair"] in run.baseline]
     labelled = any(row["accuracy_reference"] is not None for _, row in columns)
-    plots = [_clean_flips(run, pair, row, number=i) for i, (pair, row) in enumerate(columns) if row["agreement"] < 1]
+    plots = [_clean_flips(run, pair, row, number=i) for i, (pair, row) in enumerate(columns) if _apart(row)]
     values = {
         "names": [spoken(pair) for pair, _ in columns],
         "metrics": _metrics([row for _, row in columns], labelled=labelled),
@@ -28,9 +28,15 @@ def baseline(run: Run) -> Section:
     return Section("baseline", "Baseline on clean patches", "baseline.html", values)
 
 
+def _apart(row: Row) -> int:
+    """How many clean patches the two models see differently; the diagonal may be stored or left 0."""
+    flips = np.array(row["flips"], dtype=np.int64)
+    return int(flips.sum() - np.trace(flips))
+
+
 def _clean_flips(run: Run, pair: Row, row: Row, *, number: int) -> Plot:
     flips = np.array(row["flips"], dtype=np.int64)
-    name, apart = spoken(pair), int(flips.sum() - np.trace(flips))
+    name, apart = spoken(pair), _apart(row)
     svg = figures.matrix(
         flips,
         [run.class_name(c) for c in range(len(flips))],
@@ -40,7 +46,7 @@ def _clean_flips(run: Run, pair: Row, row: Row, *, number: int) -> Plot:
         label=f"Clean disagreements of {name}, class by class.",
     )
     reading = (
-        f"{plural(apart, 'clean patch', 'clean patches')} of {count(int(flips.sum()))} {'is' if apart == 1 else 'are'} "
+        f"{plural(apart, 'clean patch', 'clean patches')} of {count(row['patches'])} {'is' if apart == 1 else 'are'} "
         "seen differently before any distortion. Such patches are INHERITED and never counted as findings. "
         "A full column would mean that one class swallows the others."
     )
@@ -128,7 +134,10 @@ def _rates_reading(rows: Sequence[Row]) -> str:
         rest = sorted(close - {top["relation"]})
         said = f"In spec, {top['relation']} parts the two most often, on {percent(top['revealed_rate'])} of the draws"
         said += f"; the intervals of {listed(rest, most=4)} overlap, so the order is not settled." if rest else "."
-    return f"{said} Dots are rates, bars 95 % intervals over spatial blocks; each panel has a scale of its own."
+    return (
+        f"{said} Dots are rates, bars 95 % intervals over spatial blocks; each panel has a scale of its own, and an "
+        "interval that leaves it ends in an arrow."
+    )
 
 
 def search(run: Run) -> Section:

@@ -204,7 +204,7 @@ def _reference(
             "digest": model.digest,
             "file": f"models/{model.path.name}",
             "size_bytes": model.path.stat().st_size,
-            "parameters": None,
+            "parameters": trained.parameters if trained else None,
             "training": _training_facts(trained, architecture) if trained and architecture else None,
             "preprocessing": prepared.describe(),
         },

@@ -39,7 +39,7 @@ def alerts(run: Run) -> list[Alert]:
     if run.data and run.data["split"]["leakage"] > 0:
         text = (
             f"{percent(run.data['split']['leakage'])} of the assessed patches share pixels with a training patch, so "
-            "the accuracies are too good; the agreement of the two models suffers less."
+            "the accuracies may flatter; the agreement of the two models suffers less."
         )
         found.append(Alert("warn", text))
     unconfirmed = (run.summary or {}).get("unconfirmed") or 0

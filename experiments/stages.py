@@ -60,6 +60,7 @@ class Run:
 
 
 def baselines(asked: Run, subjects: Subjects) -> None:
+    """Measure every pair on clean patches, and refuse a reference that has learnt nothing: `baseline.json`."""
     material, store = asked.material, asked.store
     if store.has("baseline.json"):
         return
@@ -106,6 +107,7 @@ def _throughput(pool: ThreadPoolExecutor, model: TFLiteModel, patches: Patches) 
 
 
 def rates(asked: Run, number: int, pair: Pair, problem: Problem) -> None:
+    """Measure how often: random draws of every relation, and of all together, in every tier: `rates/part-*.parquet`."""
     config, name = asked.config, f"rates/part-{number:02d}.parquet"
     if asked.store.has(name):
         return
@@ -178,6 +180,7 @@ def _part(number: int, generation: int) -> str:
 
 
 def search(asked: Run, number: int, pair: Pair, problem: Problem) -> None:
+    """Search one pair within its budget: one part of `evaluations/` a generation, written before the next is asked."""
     config, store = asked.config, asked.store
     done_name = f"evaluations/done-{number:02d}.json"
     if store.has(done_name):
@@ -254,6 +257,7 @@ def _check_belongs(rows: Sequence[dict[str, Any]], generation: Generation, space
 
 
 def findings(asked: Run, subjects: Subjects) -> list[dict[str, Any]]:
+    """Shrink and confirm what the searches found: `findings/` and, last of all, `findings.parquet`."""
     store = asked.store
     if store.has("findings.parquet"):
         return store.read_table("findings.parquet")

@@ -18,7 +18,7 @@ import numpy as np
 from diverget.models.child import Emit, ModelError, run
 from diverget.models.zoo import Architecture
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the job below trains differently from the same settings: old cache entries no longer count."""
 
 WARM_STEPS = 60
@@ -36,6 +36,7 @@ class Trained:
         seconds: what the training took; of a cached network, what it took then.
         from_cache: it was there already.
         epoch: the epoch whose weights were kept, counted from 1.
+        parameters: number of weights, moving averages included.
     """
 
     path: Path
@@ -43,6 +44,7 @@ class Trained:
     seconds: float
     from_cache: bool
     epoch: int
+    parameters: int
 
 
 def train(
@@ -123,7 +125,7 @@ def train(
             os.replace(f"{folder}/network.keras", network)
             os.replace(f"{folder}/record.json", record)
     told = json.loads(record.read_text(encoding="utf-8"))
-    return Trained(network, told["history"], told["seconds"], from_cache, told["epoch"])
+    return Trained(network, told["history"], told["seconds"], from_cache, told["epoch"], told["parameters"])
 
 
 def _check(x: np.ndarray, y: np.ndarray, classes: int, what: str) -> None:
@@ -223,6 +225,7 @@ def fit(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
         "history": {name: [float(value) for value in values] for name, values in history.items()},
         "seconds": seconds,
         "epoch": stopping.best_epoch + 1,
+        "parameters": int(bare.count_params()),
     }
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from experiments import figures, gallery, pictures, wording
+from experiments import close_ups, figures, gallery, pictures, wording
 from experiments.card import card
 from experiments.record import read
 from experiments.report import picture, render
@@ -404,3 +404,25 @@ def test_the_readme_picture_is_the_same_twice(suffix: str, run: Path, tmp_path: 
 def test_no_finding_no_picture(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="with findings for a picture"):
         picture(build(tmp_path, findings=0), tmp_path / "p.png")
+
+
+def test_a_relation_without_hits_does_not_squeeze_the_others() -> None:
+    common = {"tier": "in_spec", "revealed_lower": 0.0}
+    rows = [
+        {"relation": "haze", "revealed_rate": 0.02, "revealed_upper": 0.03, **common},
+        {"relation": "blur", "revealed_rate": 0.0, "revealed_upper": 0.2, **common},
+    ]
+    svg = figures.rates(rows, name="r", label="rates")
+    ticks = [float(tick) for tick in re.findall(r">([\d.]+) %</text>", svg)]
+    assert 2 <= max(ticks) <= 4
+    lone = figures.rates(rows[1:], name="r", label="rates")
+    assert max(float(tick) for tick in re.findall(r">([\d.]+) %</text>", lone)) >= 10
+
+
+def test_what_a_model_chose_is_among_the_bars_however_unsure_it_was() -> None:
+    sure = np.array([0.5, 0.49, 0.01, 0, 0, 0, 0], dtype=np.float32)
+    torn = np.array([0, 0, 0, 0.35, 0.34, 0.31, 0], dtype=np.float32)
+    unsure = np.array([0.14, 0.14, 0.14, 0.14, 0.14, 0.14, 0.16], dtype=np.float32)
+    svg = close_ups.beliefs([sure, sure, torn, unsure], list("ABCDEFG"), ("float", "int8"), name="b", label="beliefs")
+    shown = re.findall(r">([A-G])</text>", svg)
+    assert shown == ["A", "B", "D", "G"]

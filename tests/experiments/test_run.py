@@ -1,0 +1,195 @@
+"""One assessment from the command line to the replay, stopped and continued at any instant."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from tests.experiments.small import CONFIG, ROOT, command, diverget, run_directory, write
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run."""
+    folder = tmp_path_factory.mktemp("finished")
+    done = diverget("run", write(folder), "--out", folder / "out")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "INFO" not in done.stderr and "TensorFlow" not in done.stderr
+    return run_directory(folder / "out")
+
+
+def content(run: Path) -> dict[str, bytes]:
+    """What must not depend on how a run came to its end."""
+    found = {name: (run / name).read_bytes() for name in ("findings.parquet", "rates.parquet", "summary.json")}
+    for folder in ("findings", "evaluations", "rates", "models"):
+        for path in sorted((run / folder).glob("*.*")):
+            if not path.name.startswith("done-"):
+                found[f"{folder}/{path.name}"] = path.read_bytes()
+    return found
+
+
+def test_it_finds_confirms_and_reports(finished: Path) -> None:
+    findings = pq.read_table(finished / "findings.parquet").to_pylist()
+    assert len(findings) > 3
+    assert all(row["confirmed"] and not row["control"] for row in findings)
+    assert all(row["severity"] <= row["severity_found"] for row in findings)
+    assert all(row["reference_class"] != row["quantised_class"] for row in findings)
+    assert json.loads((finished / "summary.json").read_text())["control_findings"] == 0
+    assert (finished / "report.html").stat().st_size < 10_000_000
+    assert json.loads((finished / "card.json").read_text())["verdict"]
+
+
+def test_the_budget_is_met(finished: Path) -> None:
+    rows = [
+        row for part in sorted((finished / "evaluations").glob("part-00-*")) for row in pq.read_table(part).to_pylist()
+    ]
+    assert [row["candidate"] for row in rows] == list(range(120))
+    assert rows[-1]["queries"] == 9600
+    assert all(sum(row[name] for name in row if name.startswith("outcome:")) == 40 for row in rows)
+
+
+def test_every_finding_replays_from_a_copy_of_the_run_alone(finished: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "elsewhere"
+    shutil.copytree(finished, copy)
+    done = diverget("replay", copy, "--all", "--json")
+    assert done.returncode == 0, done.stderr
+    results = json.loads(done.stdout)
+    assert len(results) == pq.read_table(copy / "findings.parquet").num_rows
+    assert all(result["reproduced"] and result["identical"] for result in results)
+
+
+def test_a_replay_that_fails_is_said(finished: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "changed"
+    shutil.copytree(finished, copy)
+    with np.load(copy / "findings" / "0000.npz") as stored:
+        arrays = dict(stored)
+    arrays["source"] = arrays["source"][::-1] * np.float32(0.2)
+    np.savez_compressed(copy / "findings" / "0000.npz", **arrays)
+    done = diverget("replay", copy, "--finding", "0")
+    assert done.returncode == 1
+    assert "0 of 1 findings reproduce" in done.stdout
+
+
+def test_two_runs_and_any_number_of_workers_give_the_same_bytes(finished: Path, tmp_path: Path) -> None:
+    for workers in ("1", "3"):
+        out = tmp_path / workers
+        done = diverget("run", write(tmp_path), "--out", out, "--set", f"workers={workers}")
+        assert done.returncode == 0, done.stderr
+        assert content(run_directory(out)) == content(finished)
+
+
+def parts(out: Path) -> int:
+    return len(list(out.glob("small-*/*/part-*.parquet"))) + len(list(out.glob("small-*/findings/*.npz")))
+
+
+@pytest.mark.parametrize("after", [1, 7, 16])
+def test_killed_at_any_instant_it_ends_with_the_same_bytes(finished: Path, tmp_path: Path, after: int) -> None:
+    config, out = write(tmp_path), tmp_path / "out"
+    process = subprocess.Popen(
+        command("run", config, "--out", out), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while parts(out) < after and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    assert process.poll() is None, "the run was over before it could be killed"
+    process.kill()
+    process.wait()
+    stopped = run_directory(out)
+    assert not (stopped / "summary.json").exists()
+    kept = {path: path.read_bytes() for path in stopped.rglob("part-*.parquet")}
+    done = diverget("run", config, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert content(stopped) == content(finished)
+    assert all(path.read_bytes() == before for path, before in kept.items()), "a part was written again"
+
+
+def test_ctrl_c_keeps_everything_and_says_how_to_go_on(tmp_path: Path) -> None:
+    config, out = write(tmp_path), tmp_path / "out"
+    process = subprocess.Popen(
+        command("run", config, "--out", out, "--set", "search.budget=4000000"),
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while parts(out) < 4:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "goes on from there" in errors
+    assert "Traceback" not in errors
+    assert "incomplete" in (run_directory(out) / "report.html").read_text().lower()
+
+
+def test_a_finished_run_is_not_repeated(finished: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (finished / "evaluations").iterdir()}
+    done = diverget("run", finished.parents[1] / "small.yaml", "--out", finished.parent)
+    assert done.returncode == 0
+    assert "complete already" in done.stdout
+    assert {path: path.stat().st_mtime_ns for path in (finished / "evaluations").iterdir()} == before
+
+
+def test_criteria_decide_the_exit_code(tmp_path: Path) -> None:
+    text = CONFIG + "criteria: ['findings <= 0', 'agreement >= 0.5']\n"
+    done = diverget("run", write(tmp_path, text), "--out", tmp_path / "out")
+    assert done.returncode == 1, done.stderr
+    statements = json.loads((run_directory(tmp_path / "out") / "summary.json").read_text())["criteria"]
+    assert [statement["met"] for statement in statements] == [False, True]
+
+
+def test_a_scene_without_labels_is_assessed(tmp_path: Path) -> None:
+    config = write(tmp_path)
+    with np.load(tmp_path / "scene.npz") as stored:
+        np.savez(tmp_path / "scene.npz", cube=stored["cube"])
+    done = diverget("run", config, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    run = run_directory(tmp_path / "out")
+    assert json.loads((run / "baseline.json").read_text())["float/int8"]["accuracy_reference"] is None
+    assert pq.read_table(run / "findings.parquet").num_rows > 0
+
+
+def test_without_tensorflow_a_pair_of_tflite_files_is_assessed(finished: Path, tmp_path: Path) -> None:
+    blocked = tmp_path / "blocked"
+    for package in ("tensorflow", "keras", "tf_keras", "tensorflow_model_optimization"):
+        (blocked / package).mkdir(parents=True)
+        (blocked / package / "__init__.py").write_text("raise ImportError('blocked')\n")
+    done = diverget(
+        "run", write(tmp_path), "--out", tmp_path / "out", PYTHONPATH=os.pathsep.join([str(blocked), str(ROOT)])
+    )
+    assert done.returncode == 0, done.stderr
+    found = run_directory(tmp_path / "out") / "findings.parquet"
+    assert found.read_bytes() == (finished / "findings.parquet").read_bytes()
+
+
+def test_check_tells_the_cost_and_runs_nothing(tmp_path: Path) -> None:
+    done = diverget("check", write(tmp_path), "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "search 10,560" in done.stdout
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "kind", ["relations", "optimisers", "objectives", "limits", "models", "quantisations", "metrics"]
+)
+def test_list_as_table_and_as_json(kind: str) -> None:
+    rows = json.loads(diverget("list", kind, "--json").stdout)
+    assert rows and all(row["name"] for row in rows)
+    table = diverget("list", kind, COLUMNS="200").stdout
+    assert all(row["name"] in table for row in rows)
+
+
+def test_help_answers_at_once() -> None:
+    seconds = []
+    for _ in range(5):
+        started = time.perf_counter()
+        assert diverget("--help").returncode == 0
+        seconds.append(time.perf_counter() - started)
+    assert min(seconds) < 0.5
