@@ -82,20 +82,28 @@ def baseline(
     }
 
 
+CHANCE_LEVEL = 0.05
+"""A reference is better than chance where an exact one-sided binomial test says so at this level."""
+
+
 def check_better_than_chance(name: str, probabilities: np.ndarray, labels: np.ndarray) -> None:
     """Refuse a reference that has learnt nothing: there is no class for a distortion to change.
 
     Raises:
-        ValueError: accuracy at or below the share of the commonest class, or of one class in k.
+        ValueError: its accuracy is not above what always saying the commonest class, or one of k at random, gives.
     """
+    from scipy.stats import binomtest
+
     known = labels != UNLABELLED
-    if not known.any():
+    n = int(known.sum())
+    if n == 0:
         return
-    accuracy = float((probabilities.argmax(axis=1) == labels)[known].mean())
-    chance = max(1 / probabilities.shape[1], float(np.bincount(labels[known]).max() / known.sum()))
-    if accuracy <= chance:
+    right = int((probabilities.argmax(axis=1) == labels)[known].sum())
+    chance = max(1 / probabilities.shape[1], float(np.bincount(labels[known]).max() / n))
+    # A scene of one class leaves nothing to be better than.
+    if chance < 1 and binomtest(right, n, chance, alternative="greater").pvalue > CHANCE_LEVEL:
         raise ValueError(
             f"Expected a reference better than chance ({chance:.1%}: always the commonest class), got {name!r} with "
-            f"{accuracy:.1%} on {int(known.sum())} clean assessment patches; check its preprocessing file and the order "
-            "of its classes, or train it longer (`epochs:` under `references:`)."
+            f"{right / n:.1%} on {n} clean assessment patches; check its preprocessing file and the order of its "
+            "classes, or train it longer (`epochs:` under `references:`)."
         )

@@ -67,7 +67,7 @@ def cut(data: Scene | ImageSet, ids: np.ndarray, *, size: int, margin: int, bloc
     """
     ids = np.asarray(ids, dtype=np.int64)
     if isinstance(data, ImageSet):
-        count, height, width, bands = data.images.shape
+        height, width, bands = data.images.shape[1:]
         rows = np.broadcast_to(mirrored(np.arange(-margin, height + margin), height), (len(ids), height + 2 * margin))
         cols = np.broadcast_to(mirrored(np.arange(-margin, width + margin), width), (len(ids), width + 2 * margin))
         x = data.images[ids[:, None, None], rows[:, :, None], cols[:, None, :]]
@@ -136,6 +136,6 @@ def draw_field(relation: Relation, patches: Patches, *, seed: int) -> Field | No
         return None
     slot = key(relation.name)
     if not patches.separate:
-        return Field(np.float32(relation.draw(generator(seed, Purpose.FIELD, slot), patches.shape)))
+        return Field(relation.draw(generator(seed, Purpose.FIELD, slot), patches.shape).astype(np.float32))
     streams = [generator(seed, Purpose.FIELD, slot, int(number)) for number in patches.ids]
-    return Field(np.stack([np.float32(relation.draw(rng, patches.shape)) for rng in streams]))
+    return Field(np.stack([relation.draw(rng, patches.shape) for rng in streams]).astype(np.float32))

@@ -63,7 +63,7 @@ class Evaluation:
 
     @property
     def feasible(self) -> np.ndarray:
-        return (self.excess <= 0).all(axis=1)
+        return np.all(self.excess <= 0, axis=1)
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,8 @@ def shrink(
     """The mildest values found for each row, none more severe than it came.
 
     First each relation in turn is set to neutral, then the rest is drawn towards neutral along the ray, then
-    each strength alone; what has become too weak to matter is set to neutral at the end. Where the REVEALED doses are not one interval, the result is mild, not the mildest.
+    each strength alone; what has become too weak to matter is set to neutral at the end. Where the REVEALED doses
+    are not one interval, the result is mild, not the mildest.
 
     Args:
         values: (r,) values of each finding; patches: (r,) their patches.

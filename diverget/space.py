@@ -121,7 +121,7 @@ class Space:
     def words(self, values: Values, row: int) -> str:
         """Row `row` of `values` as a sentence: what was done, in order, with units."""
         steps = []
-        for step in self.chain({name: v[row : row + 1] for name, v in chosen.items()} for chosen in values):
+        for step in self.chain(rows_of(values, np.array([row]))):
             if step.active(1)[0]:
                 knobs = ", ".join(
                     f"{param.name} {float(np.asarray(step.values[param.name])[0]):.4g} {param.unit}"
@@ -141,7 +141,8 @@ def _bounds(relation: Relation, tier: str, narrowed: Mapping[str, Bounds]) -> di
     for name, (low, high) in narrowed.items():
         if name not in declared:
             raise ValueError(
-                f"Expected a param of {relation.name!r} ({', '.join(declared)}), got {name!r}; correct it under `relations:`."
+                f"Expected a param of {relation.name!r} ({', '.join(declared)}), got {name!r}; correct it under "
+                "`relations:`."
             )
         widest = declared[name]
         if not widest[0] <= low <= high <= widest[1]:

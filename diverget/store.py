@@ -69,7 +69,8 @@ class Store:
             return json.loads(self.path(name).read_text(encoding="utf-8"))
         except json.JSONDecodeError as error:
             raise ValueError(
-                f"Expected JSON in {self.path(name)}, got damage at line {error.lineno}: remove that file and run again."
+                f"Expected JSON in {self.path(name)}, got damage at line {error.lineno}: remove that file and run "
+                "again."
             ) from error
 
     def write_table(self, name: str, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> None:

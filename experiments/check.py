@@ -43,9 +43,10 @@ def estimate(config: RunConfig, out: Path) -> Iterator[str]:
     baseline = 2 * len(material.baseline) * (pairs + controls)
     rates = 2 * spaces * patches * (config.rates.draws * pairs + controls)
     search = int(config.search.budget * (pairs + CONTROL_SHARE * controls))
-    yield f"patches assessed: {patches}; pairs: {pairs}; controls: {controls}; space: {config.space(config.tier).dimensions} dimensions"
+    dimensions = config.space(config.tier).dimensions
+    yield f"patches assessed: {patches}; pairs: {pairs}; controls: {controls}; space: {dimensions} dimensions"
     total = baseline + rates + search
-    yield f"queries: baseline {baseline:,}, rates {rates:,}, search {search:,}; in all {total:,} (shrinking comes on top)"
+    yield f"queries: baseline {baseline:,}, rates {rates:,}, search {search:,}; in all {total:,}, and shrinking"
     yield (
         f"on two cores about {total / 2 / FAST / 60:.1f} minutes with a small 2-D network, "
         f"{total / 2 / SLOW / 60:.0f} minutes with HybridSN; training and conversion once, then from {out / 'cache'}"

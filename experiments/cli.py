@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,9 +55,15 @@ def _sentence(error: Exception) -> str:
 
         where = f" {error.filename}" if error.filename else ""
         if error.errno == errno.ENOSPC:
-            return f"Expected room on the disk for{where or ' the run'}, got none left; free some, then run the same again: nothing evaluated is lost."
+            return (
+                f"Expected room on the disk for{where or ' the run'}, got none left; free some, then run the same again: "
+                "nothing evaluated is lost."
+            )
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            return f"Expected permission for{where}, got “{error.strerror}”; choose another --out, or change its permissions."
+            return (
+                f"Expected permission for{where}, got “{error.strerror}”; choose another --out, or change its "
+                "permissions."
+            )
         return f"{error.strerror}:{where}."
     return str(error)
 
@@ -184,4 +189,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -116,7 +116,7 @@ def _problem(entry: Any) -> str:
 def _keys_at(loc: Sequence[Any]) -> list[str]:
     model: Any = RunConfig
     for part in loc:
-        if isinstance(part, str) and isinstance(model, type) and part in getattr(model, "model_fields", {}):
+        if isinstance(part, str) and part in getattr(model, "model_fields", {}):
             model = _model_in(model.model_fields[part].annotation)
     return list(getattr(model, "model_fields", {}))
 

@@ -185,8 +185,8 @@ def _load(config: RunConfig) -> tuple[Scene | ImageSet, int]:
     height, width = loaded_scene.cube.shape[:2]
     if scene.patch > min(height, width):
         raise ValueError(
-            f"Expected `scene.patch` of at most {min(height, width)} pixels for {loaded_scene.name} of {height} × {width}, "
-            f"got {scene.patch}; lower it."
+            f"Expected `scene.patch` of at most {min(height, width)} pixels for {loaded_scene.name} of {height} × "
+            f"{width}, got {scene.patch}; lower it."
         )
     return loaded_scene, scene.patch
 

@@ -130,7 +130,12 @@ def _stored(store: Store, label: str) -> TFLiteModel:
 
 
 def _keep(store: Store, label: str, file: Path, prepared: Preprocessing, patch: tuple[int, int, int]) -> TFLiteModel:
-    """Copy a network and its preprocessing into the run, and load it from there."""
+    """Copy a network and its preprocessing into the run, and load it from there.
+
+    Raises:
+        ValueError: it is no network for such patches, or not the one that the run was begun with.
+    """
+    check_input(tflite.load(file, preprocessing=prepared, name=label), patch)
     kept = store.path(f"models/{label}.tflite")
     if not kept.exists():
         with appearing(kept.with_suffix(".json")) as temporary:
@@ -142,9 +147,7 @@ def _keep(store: Store, label: str, file: Path, prepared: Preprocessing, patch: 
             f"Expected the network of this run in {kept}, got another one than was made now: the run was begun with "
             "other versions (see manifest.json); remove that run's folder and start again."
         )
-    model = _stored(store, label)
-    check_input(model, patch)
-    return model
+    return _stored(store, label)
 
 
 def _facts(model: TFLiteModel, quantisation: str, float_check: float | None) -> dict[str, Any]:

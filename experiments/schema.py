@@ -288,8 +288,8 @@ class RunConfig(Strict):
             made = [entry.quantisation for entry in self.quantisations if entry.quantisation]
             if reference.path and reference.path.suffix == ".tflite" and made:
                 raise ValueError(
-                    f"expected quantised files beside the reference {reference.path.name}, got {made}: a .tflite cannot "
-                    "be quantised; give its Keras file as the reference, or the quantised files under `quantisations`"
+                    f"expected quantised files beside the reference {reference.path.name}, got {made}: a .tflite "
+                    "cannot be quantised; give its Keras file as the reference, or the quantised files under `quantisations`"
                 )
         self.space(self.tier)
         return self

@@ -11,6 +11,8 @@ from diverget.models import preprocessing
 from diverget.models.preprocessing import Preprocessing
 from diverget.scene import Scene
 
+IDENTITY = preprocessing.identity("hwb")
+
 
 @dataclass(frozen=True)
 class Linear:
@@ -20,7 +22,7 @@ class Linear:
     weights: np.ndarray
     bias: np.ndarray
     output_step: float = 1e-4
-    preprocessing: Preprocessing = preprocessing.identity("hwb")
+    preprocessing: Preprocessing = IDENTITY
 
     @property
     def digest(self) -> str:

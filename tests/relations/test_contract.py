@@ -131,15 +131,9 @@ def test_another_field_gives_another_follow_up(relation: Relation) -> None:
 
 @pytest.mark.parametrize(
     ("relation", "strength", "neutral", "end"),
-    [
-        pytest.param(r, *ends, id=f"{r.name}-{ends[0]}-{ends[2]}")
-        for r in ALL.values()
-        for ends in far_ends(r)
-    ],
+    [pytest.param(r, *ends, id=f"{r.name}-{ends[0]}-{ends[2]}") for r in ALL.values() for ends in far_ends(r)],
 )
-def test_a_higher_dose_moves_a_patch_farther(
-    relation: Relation, strength: str, neutral: float, end: float
-) -> None:
+def test_a_higher_dose_moves_a_patch_farther(relation: Relation, strength: str, neutral: float, end: float) -> None:
     rows = 24
     patches = cut(relation, rows=rows, size=(9, 9, 103))
     values = {param.name: np.full(rows, np.mean(param.stress)) for param in relation.params}
@@ -191,9 +185,7 @@ def test_the_margin_keeps_the_edge_of_the_array_out_of_sight(relation: Relation)
     whole = applied(relation, wide, values)[:, inner, inner]
     field = wide.field
     if field is not None:
-        field = field[
-            :, near if field.shape[1] > 1 else slice(None), near if field.shape[2] > 1 else slice(None)
-        ]
+        field = field[:, near if field.shape[1] > 1 else slice(None), near if field.shape[2] > 1 else slice(None)]
     narrow = applied(relation, Cut(wide.x[:, near, near], field, wide.sensor), values)
     trimmed = narrow[:, margin:-margin, margin:-margin] if margin else narrow
     np.testing.assert_allclose(trimmed, whole, rtol=1e-5)
@@ -213,8 +205,7 @@ def test_any_shape_value_and_content(data: st.DataObject) -> None:
     contents = st.floats(LOW, HIGH, width=32)
     x = data.draw(hnp.arrays(np.float32, (rows, height, width, bands), elements=contents))
     values = {
-        param.name: np.array([data.draw(st.floats(*param.stress)) for _ in range(rows)])
-        for param in relation.params
+        param.name: np.array([data.draw(st.floats(*param.stress)) for _ in range(rows)]) for param in relation.params
     }
     field = None
     if relation.draw is not None:
@@ -248,9 +239,7 @@ def test_every_decorated_function_is_in_all() -> None:
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.FunctionDef):
                 calls = [d.func for d in node.decorator_list if isinstance(d, ast.Call)]
-                declared |= {
-                    node.name for call in calls if isinstance(call, ast.Name) and call.id == "relation"
-                }
+                declared |= {node.name for call in calls if isinstance(call, ast.Name) and call.id == "relation"}
     assert declared == set(ALL)
 
 

@@ -78,9 +78,7 @@ def test_a_param_that_contradicts_itself_is_refused(change: dict, message: str) 
 
 
 def test_an_unknown_relation_is_refused_with_the_nearest_name() -> None:
-    with pytest.raises(
-        ValueError, match=r"name of a relation, got 'gausian_blur'; did you mean gaussian_blur"
-    ):
+    with pytest.raises(ValueError, match=r"name of a relation, got 'gausian_blur'; did you mean gaussian_blur"):
         get("gausian_blur")
 
 
@@ -132,9 +130,7 @@ def test_missing_wavelengths_are_told_with_what_to_do(name: str) -> None:
     blind = Sensor(LOW, HIGH, patches.sensor.signal)
     step = Step(ALL[name], {param.name: param.stress[1] for param in ALL[name].params})
     distort(patches.x, [step], [patches.field], patches.sensor)
-    with pytest.raises(
-        ValueError, match=rf"Relation '{name}' works in nm .* without wavelengths; add `wavelengths:`"
-    ):
+    with pytest.raises(ValueError, match=rf"Relation '{name}' works in nm .* without wavelengths; add `wavelengths:`"):
         distort(patches.x, [step], [patches.field], blind)
 
 

@@ -31,9 +31,7 @@ def sensor_of(bands: int, centres: np.ndarray | None = None, *, signal: float = 
 def test_brightness_scales_and_keeps_the_spectral_angle() -> None:
     patches = cut(None, rows=3, size=(9, 7, 31))
     y = get("brightness").apply(patches.x, None, patches.sensor, gain=column(-0.5, 0.05, 0.5))
-    np.testing.assert_allclose(
-        y.sum(axis=(1, 2, 3)) / patches.x.sum(axis=(1, 2, 3)), [0.5, 1.05, 1.5], rtol=1e-5
-    )
+    np.testing.assert_allclose(y.sum(axis=(1, 2, 3)) / patches.x.sum(axis=(1, 2, 3)), [0.5, 1.05, 1.5], rtol=1e-5)
     assert spectral_angle(patches.x, y).max() < 1e-3
 
 
@@ -62,11 +60,7 @@ def test_a_blurred_edge_is_an_error_function(sigma: float) -> None:
 def test_a_blurred_point_keeps_its_light_and_has_the_variance_of_spread_and_pixel(sigma: float) -> None:
     point = np.zeros((1, 31, 25, 3), np.float32)
     point[0, 15, 12] = 100
-    y = (
-        get("gaussian_blur")
-        .apply(point, None, sensor_of(3), sigma=column(sigma))
-        .astype(np.float64)[0, :, :, 1]
-    )
+    y = get("gaussian_blur").apply(point, None, sensor_of(3), sigma=column(sigma)).astype(np.float64)[0, :, :, 1]
     assert y.sum() == pytest.approx(100, rel=1e-5)
     down, across = np.arange(31) - 15, np.arange(25) - 12
     assert (y.sum(axis=1) * down**2).sum() / 100 == pytest.approx(sigma**2 + 1 / 12, rel=0.01)
@@ -219,6 +213,4 @@ def test_a_stripe_runs_down_its_column_with_the_amplitude_asked_for() -> None:
     np.testing.assert_allclose(np.unique(change), [-amplitude, 0, amplitude], rtol=1e-5)
     assert (change != 0).mean() == pytest.approx(0.15, abs=0.01)
     assert (change > 0).sum() == pytest.approx((change < 0).sum(), rel=0.1)
-    assert (change != 0).any(axis=1).all(), (
-        "every column is hit in some band, since bands are hit independently"
-    )
+    assert (change != 0).any(axis=1).all(), "every column is hit in some band, since bands are hit independently"

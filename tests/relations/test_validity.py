@@ -46,9 +46,7 @@ def test_equal_patches_get_the_exact_best_value(name: str) -> None:
         assert (found == AT_EQUALITY[name]).all()
 
 
-@pytest.mark.parametrize(
-    "size", [(9, 8, 31), (1, 1, 204), (25, 25, 103), (7, 4, 1), (1, 1, 1), (130, 90, 7)], ids=str
-)
+@pytest.mark.parametrize("size", [(9, 8, 31), (1, 1, 204), (25, 25, 103), (7, 4, 1), (1, 1, 1), (130, 90, 7)], ids=str)
 @every_measure
 def test_a_row_does_not_depend_on_its_batch(name: str, size: tuple[int, int, int]) -> None:
     rows = 12
@@ -108,18 +106,14 @@ def test_spectral_angle_of_a_worked_example() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(exponent=st.floats(-6, 0.4), scale=st.floats(0.5, 2.0), seed=st.integers(0, 99))
-def test_spectral_angle_finds_the_angle_a_spectrum_was_turned_by(
-    exponent: float, scale: float, seed: int
-) -> None:
+def test_spectral_angle_finds_the_angle_a_spectrum_was_turned_by(exponent: float, scale: float, seed: int) -> None:
     angle = 10**exponent
     rng = np.random.default_rng(seed)
     basis, _ = np.linalg.qr(rng.standard_normal((103, 2)))
     x = np.float32(1000 * basis[:, 0])
     first = x.astype(np.float64) / np.linalg.norm(x.astype(np.float64))
     second = basis[:, 1] - first * (first @ basis[:, 1])
-    turned = np.float32(
-        scale * 1000 * (np.cos(angle) * first + np.sin(angle) * second / np.linalg.norm(second))
-    )
+    turned = np.float32(scale * 1000 * (np.cos(angle) * first + np.sin(angle) * second / np.linalg.norm(second)))
     found = spectral_angle(x.reshape(1, 1, 1, -1), turned.reshape(1, 1, 1, -1))[0]
     # Scaling alone leaves float32 rounding across it; without it the smallest angles are told apart.
     assert found == pytest.approx(angle, rel=1e-3, abs=2e-7 if scale == 1 else 5e-4)
