@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 BIN = .venv/bin
 INSTALLED = .venv/installed
 
-.PHONY: demo test lint types bench picture clean
+.PHONY: demo test lint types bench clean
 
 demo: $(INSTALLED)
 	$(BIN)/diverget run configs/quickstart.yaml

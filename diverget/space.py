@@ -124,8 +124,7 @@ class Space:
         for step in self.chain(rows_of(values, np.array([row]))):
             if step.active(1)[0]:
                 knobs = ", ".join(
-                    f"{param.name} {float(np.asarray(step.values[param.name])[0]):.4g} {param.unit}"
-                    for param in step.relation.params
+                    f"{float(np.asarray(step.values[param.name])[0]):.3g} {param.unit}" for param in step.relation.params
                 )
                 steps.append(f"{step.relation.name} {knobs}")
         return " → ".join(steps) or "nothing"

@@ -126,8 +126,8 @@ def how_often(run: Run, pair: Row) -> str:
             f"(at most {percent(row['revealed_upper'])})."
         )
     return (
-        f"{under} changes class on {percent(row['revealed_rate'])} "
-        f"({interval(row['revealed_lower'], row['revealed_upper'])}) of the patches where float stays{alone}."
+        f"{under} left its class while float stayed in {percent(row['revealed_rate'])} "
+        f"({interval(row['revealed_lower'], row['revealed_upper'])}) of the random draws{alone}."
     )
 
 

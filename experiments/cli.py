@@ -120,14 +120,20 @@ def check(config: Config, override: Override = None, out: Out = Path("runs")) ->
 
 
 @app.command()
-def report(run_directory: RunDir) -> None:
+def report(
+    run_directory: RunDir,
+    drawn: Annotated[Path | None, typer.Option("--picture", help="draw the mildest finding as well: .svg or .png")] = None,
+) -> None:
     """Write card.json and report.html anew from a run directory. Loads no model."""
-    from experiments.report import render
+    from experiments.report import picture, render
 
     with _told():
         _require_run(run_directory)
         render(run_directory)
         typer.echo(run_directory / "report.html")
+        if drawn is not None:
+            picture(run_directory, drawn)
+            typer.echo(drawn)
 
 
 @app.command()

@@ -187,7 +187,7 @@ def rate_bars_on(axes: Axes, rows: Sequence[Mapping], *, most: int = 14) -> None
     axes.set_xlim(0, end * (1.3 if any(100 * row["revealed_upper"] > end for row in shown) else 1.1))
     axes.grid(axis="y", visible=False)
     axes.set_title("how often, in spec")
-    axes.set_xlabel("% of the patches")
+    axes.set_xlabel("% of the draws")
 
 
 def curves(series: Sequence[tuple[str, np.ndarray, np.ndarray]], *, x: str, y: str, name: str, label: str) -> Markup:

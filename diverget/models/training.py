@@ -18,7 +18,7 @@ import numpy as np
 from diverget.models.child import Emit, ModelError, run
 from diverget.models.zoo import Architecture
 
-FORMAT = 2
+FORMAT = 3
 """Raised when the job below trains differently from the same settings: old cache entries no longer count."""
 
 WARM_STEPS = 60
@@ -192,10 +192,13 @@ def fit(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
         event: dict[str, Any] = {"event": "epoch", "epoch": epoch + 1, "epochs": payload["epochs"]}
         emit(event | {name: float(logs[name]) for name in ("loss", "accuracy", "val_accuracy") if name in logs})
 
-    monitor = "val_loss" if validation else "loss"
+    # Accuracy and not the loss: the loss turns up as soon as a network grows sure of itself, long before its
+    # decisions on unseen blocks stop getting better, and decisions are what is assessed.
+    monitor, mode = ("val_accuracy", "max") if validation else ("loss", "min")
     steps = -(-len(arrays["x"]) // payload["batch"])
     stopping = keras.callbacks.EarlyStopping(
         monitor,
+        mode=mode,
         patience=payload["patience"],
         restore_best_weights=True,
         start_from_epoch=min(-(-WARM_STEPS // steps), payload["epochs"] - 1),

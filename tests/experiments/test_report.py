@@ -142,10 +142,10 @@ def test_a_rate_nobody_could_measure_is_null_and_never_nan(run: Path) -> None:
 def test_the_verdict_is_a_sentence_with_its_interval(run: Path, page: Page) -> None:
     said = card(run)["verdict"].replace("\u202f", " ")
     assert said.startswith(
-        "Under distortions a flying sensor is measured to produce, int8 hybridsn changes class on 3.1 % (1.9–4.6 %) "
-        "of the patches where float stays. Mildest found: gaussian_blur sigma 0.06 px (severity 0.02) turns "
+        "Under distortions a flying sensor is measured to produce, int8 hybridsn left its class while float stayed in 3.1 % (1.9–4.6 %) "
+        "of the random draws. Mildest found: gaussian_blur sigma 0.06 px (severity 0.02) turns "
     )
-    assert "changes class on 3.1" in page.text
+    assert "float stayed in 3.1" in page.text
 
 
 @pytest.mark.parametrize(
