@@ -57,7 +57,7 @@ def distil(
     found, patches = gather(leads, values)
     classes = np.array([[lead.seen.reference_class, lead.seen.quantised_class] for lead in leads])
     mild = shrink(problem, found, patches, classes, step=step)
-    evidence = problem.rows(mild, patches)
+    evidence = problem.rows(mild, patches, angle=True)
     follow_ups = np.concatenate(
         [problem.follow_ups(rows_of(mild, np.array([i])), patches[i : i + 1]) for i in range(len(leads))]
     )
@@ -73,7 +73,7 @@ def distil(
 def replay(
     row: Mapping[str, Any], arrays: Mapping[str, np.ndarray], models: tuple[Model, Model], sensor: Sensor
 ) -> Replay:
-    """What the two models say now of a stored finding, distorted anew, alone, at batch size 1.
+    """What the two models say now of a stored finding and its source, distorted anew, alone, at batch size 1.
 
     Raises:
         ValueError: the finding names a relation that this version does not know.
@@ -82,11 +82,15 @@ def replay(
     fields = [arrays[f"field_{step.relation.name}"][None] if step.relation.draw else None for step in chain]
     follow_up = distort(arrays["source"][None], chain, fields, sensor, margins=arrays["margins"].tolist())
     reference, quantised = (model.predict_proba(follow_up) for model in models)
+    margin = int(arrays["margins"].sum())
+    height, width = arrays["source"].shape[:2]
+    source = arrays["source"][None, margin : height - margin, margin : width - margin]
+    reference_source, quantised_source = (model.predict_proba(source) for model in models)
     one = np.ones(1)
     outcome = judge(
         Evidence(
-            reference_source=arrays["reference_source"][None],
-            quantised_source=arrays["quantised_source"][None],
+            reference_source=reference_source,
+            quantised_source=quantised_source,
             reference=reference,
             quantised=quantised,
             reference_step=models[0].output_step,
@@ -107,6 +111,8 @@ def replay(
             np.array_equal(follow_up[0], arrays["follow_up"])
             and np.array_equal(reference[0], arrays["reference"])
             and np.array_equal(quantised[0], arrays["quantised"])
+            and np.array_equal(reference_source[0], arrays["reference_source"])
+            and np.array_equal(quantised_source[0], arrays["quantised_source"])
         ),
         reference=reference[0],
         quantised=quantised[0],

@@ -12,7 +12,9 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -132,7 +134,10 @@ def _read_npz(path: Path) -> Contents:
                     if "allow_pickle" not in str(error):
                         raise
                     refused[key] = "an object array, which is not read because it could run code"
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    # Encrypted or foreign archives are RuntimeErrors, a header that promises more than there is a MemoryError.
+    except (ValueError, OSError, EOFError, KeyError, MemoryError, OverflowError, RuntimeError) as error:
+        raise _damaged(path, "NumPy .npz", error) from error
+    except (SyntaxError, TypeError, struct.error, zipfile.BadZipFile, zlib.error) as error:
         raise _damaged(path, "NumPy .npz", error) from error
     contents = _sorted_out(path, found)
     return Contents(path, contents.arrays, contents.texts, {**contents.refused, **refused})
@@ -182,12 +187,22 @@ def _read_mat73(path: Path) -> Contents:
     try:
         with h5py.File(path, "r") as stored:
             stored.visititems(visit)
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, MemoryError, OverflowError) as error:
         raise _damaged(path, "MATLAB 7.3 .mat", error) from error
     return _sorted_out(path, found)
 
 
-def _read_envi(path: Path) -> Contents:
+def companions(path: Path) -> tuple[Path, ...]:
+    """The files beyond `path` itself that `read` takes values from: the data file of an ENVI header.
+
+    Raises:
+        ValueError: the header cannot be read, has no data file, or a package for it is missing.
+    """
+    return (Path(_open_envi(path).filename),) if path.suffix.lower() == ".hdr" else ()
+
+
+def _open_envi(path: Path) -> Any:
+    """The image of an ENVI header, none of its values read."""
     try:
         from spectral.io import envi
         from spectral.io.spyfile import SpyFile
@@ -198,13 +213,18 @@ def _read_envi(path: Path) -> Contents:
         ) from error
     try:
         image = envi.open(str(path.resolve()))
-    except (envi.EnviException, KeyError, TypeError, ValueError) as error:
+    except (envi.EnviException, KeyError, TypeError, ValueError, AttributeError, IndexError, OSError) as error:
         raise ValueError(
             f"Expected a complete ENVI header with its data file beside it, got {str(path)!r}, which cannot be "
             f"opened ({error}); correct the header, or put the data file there under the same name."
         ) from error
     if not isinstance(image, SpyFile):
         raise ValueError(f"Expected an ENVI image, got a spectral library: {str(path)!r}; name an image's header.")
+    return image
+
+
+def _read_envi(path: Path) -> Contents:
+    image = _open_envi(path)
     data = Path(image.filename)
     needed = image.offset + image.nrows * image.ncols * image.nbands * np.dtype(image.dtype).itemsize
     if data.stat().st_size < needed:
@@ -218,12 +238,20 @@ def _read_envi(path: Path) -> Contents:
     ignored = header.get("data ignore value")
     bad = header.get("bbl")
     names = header.get("class names") or ()
+    try:
+        nodata = None if ignored is None else float(ignored)
+        keep = None if bad is None else np.asarray([float(value) != 0 for value in bad])
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"Expected numbers under `data ignore value` and `bbl` in the ENVI header {str(path)!r}, got {error}; "
+            "correct or remove them."
+        ) from error
     return Contents(
         path,
         arrays,
         texts={"wavelength units": str(unit)} if unit else {},
-        nodata=None if ignored is None else float(ignored),
-        keep=None if bad is None else np.asarray([float(value) != 0 for value in bad]),
+        nodata=nodata,
+        keep=keep,
         class_names=tuple(str(name).strip() for name in names),
     )
 
@@ -243,7 +271,7 @@ def _read_idx(path: Path) -> Contents:
     try:
         packed = path.read_bytes()
         raw = gzip.decompress(packed) if packed[:2] == b"\x1f\x8b" else packed
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, EOFError, MemoryError, zlib.error) as error:
         raise _damaged(path, "gzip", error) from error
     if len(raw) < 4 or raw[:2] != b"\0\0" or raw[2] not in _IDX_TYPES:
         raise ValueError(
@@ -253,8 +281,8 @@ def _read_idx(path: Path) -> Contents:
     dtype, rank = np.dtype(_IDX_TYPES[raw[2]]), raw[3]
     start = 4 + 4 * rank
     shape = struct.unpack(f">{rank}i", raw[4:start]) if len(raw) >= start else ()
-    needed = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    if len(raw) < start or len(raw) - start != needed:
+    needed = prod(shape) * dtype.itemsize
+    if len(raw) < start or len(raw) - start != needed or min(shape, default=0) < 0:
         raise _damaged(path, "IDX", f"{len(raw) - start} bytes of values where shape {shape} needs {needed}")
     values = np.frombuffer(raw, dtype, offset=start).reshape(shape)
     return Contents(path, {"values": values.astype(dtype.newbyteorder("="))})

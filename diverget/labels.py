@@ -57,9 +57,19 @@ def no_labels(contents: Contents, size: tuple[int, ...], key: str | None = None)
 
 
 def encode(
-    raw: np.ndarray, class_names: Sequence[str] | None, *, smallest: int, given: tuple[str, ...], source: str
+    raw: np.ndarray,
+    class_names: Sequence[str] | None,
+    *,
+    smallest: int,
+    given: tuple[str, ...],
+    source: str,
+    section: str,
 ) -> tuple[np.ndarray, tuple[str, ...], list[int]]:
-    """Labels 0..k-1 int32 with `UNLABELLED` below `smallest`, their names, and the original values."""
+    """Labels 0..k-1 int32 with `UNLABELLED` below `smallest`, their names, and the original values.
+
+    More names than values found say what all values from `smallest` on are called: value v is then class
+    v - `smallest`, whether others are missing or not.
+    """
     values = np.unique(raw[raw >= smallest])
     if not values.size:
         raise ValueError(
@@ -69,12 +79,15 @@ def encode(
     if len(values) > max(256, raw.size // 4):
         raise ValueError(
             f"Expected class numbers, got {len(values)} different values in {source}; this looks like measured data: "
-            "choose the map of labels with scene.label_key."
+            f"choose the array of labels with {section}.label_key."
         )
+    if class_names is not None and len(class_names) > len(values) and values[-1] < smallest + len(class_names):
+        values = np.arange(smallest, smallest + len(class_names))
     if class_names is not None and len(class_names) != len(values):
         raise ValueError(
             f"Expected {len(values)} class names, one for each of the label values {values.tolist()} in {source}, got "
-            f"{len(class_names)} ({', '.join(class_names)}); correct scene.class_names."
+            f"{len(class_names)} ({', '.join(class_names)}); correct {section}.class_names: one name a value found, or "
+            f"names for all values from {smallest} to {values[-1]} and beyond."
         )
     if class_names is None and len(given) > values[-1]:
         class_names = [given[value] for value in values]

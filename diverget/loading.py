@@ -42,7 +42,8 @@ def load_scene(
         wavelength_unit: "nm" or "um"; without it, what the file states or, failing that, a guess with a warning.
         nodata: the value that means "no data"; without it, what the file states.
         value_range: (low, high) of valid values; without it (min(0, smallest), largest) of the valid pixels.
-        class_names: names in ascending order of the label values; without them "class 3" by original value.
+        class_names: one name for each label value found, in ascending order; or more, for the values 1, 2, 3, ...,
+            where the ground truth lacks some of them. Without names, "class 3" by original value.
         name: what the report calls the scene; without it, the file's name.
 
     Raises:
@@ -54,6 +55,7 @@ def load_scene(
         contents, cube_key, _is_cube, what="a numeric cube (rows, columns, bands)", option="scene.cube_key"
     )
     _require_size(raw, f"array {cube_key} of {file}")
+    file_bands = raw.shape[2]
     warnings: list[str] = []
 
     labels_file = contents if ground_truth is None else read(ground_truth)
@@ -87,6 +89,7 @@ def load_scene(
             smallest=1,
             given=labels_file.class_names,
             source=f"{found[0]} of {labels_file.path}",
+            section="scene",
         )
         if (found[1] < 0).any():
             warnings.append(f"Negative labels in {found[0]} of {labels_file.path} were taken as unlabelled.")
@@ -99,7 +102,7 @@ def load_scene(
         labels=labels,
         class_names=names,
         wavelengths=centres,
-        value_range=_range(cube, value_range, file, warnings),
+        value_range=_range(cube, value_range, file, warnings, "scene"),
         digest=digest(cube, labels, centres),
         origin={
             "file": file,
@@ -110,6 +113,7 @@ def load_scene(
             "wavelengths": source,
             "nodata": nodata,
             "masked_pixels": int((~valid).sum()),
+            "file_bands": file_bands,
             "bands": None if np.array_equal(bands, np.arange(len(bands))) else bands.tolist(),
             "warnings": warnings,
         },
@@ -124,7 +128,6 @@ def load_images(
     label_key: str | None = None,
     value_range: tuple[float, float] | None = None,
     class_names: Sequence[str] | None = None,
-    limit: int | None = None,
     name: str | None = None,
 ) -> ImageSet:
     """The images stored in `path`, (N, h, w, c) float32.
@@ -136,23 +139,21 @@ def load_images(
         labels: the file of the labels, where they are not in `path`.
         image_key, label_key: keys, needed only where several arrays would do.
         value_range: (low, high) of valid values; without it 0 to 255 for uint8, else (min(0, smallest), largest).
-        class_names: names in ascending order of the label values; without them "class 3" by original value.
-        limit: take the first `limit` images only.
+        class_names: one name for each label value found, in ascending order; or more, for the values 0, 1, 2, ...,
+            where the labels lack some of them. Without names, "class 3" by original value.
         name: what the report calls the set; without it, the file's name.
 
     Raises:
         FileNotFoundError: a file is missing.
         ValueError: the data cannot be taken as images; the message says what to change.
     """
-    if limit is not None and limit < 1:
-        raise ValueError(f"Expected at least one image, got scene.limit {limit}; raise or remove it.")
     contents = read(path)
     image_key, raw = pick(
         contents,
         image_key,
         lambda array: array.ndim in (3, 4) and array.dtype.kind in "uif",
         what="numeric images (N, h, w) or (N, h, w, c)",
-        option="scene.image_key",
+        option="images.image_key",
     )
     _require_size(raw, f"array {image_key} of {path}")
     warnings: list[str] = []
@@ -168,16 +169,20 @@ def load_images(
             label_key,
             suits,
             what=f"{len(raw)} integer labels, one an image",
-            option="scene.label_key",
+            option="images.label_key",
         )
     encoded, names = None, tuple(class_names or ())
     label_values: list[int] = []
     if found is not None:
         encoded, names, label_values = encode(
-            found[1].ravel(), class_names, smallest=0, given=(), source=f"{found[0]} of {labels_file.path}"
+            found[1].ravel(),
+            class_names,
+            smallest=0,
+            given=(),
+            source=f"{found[0]} of {labels_file.path}",
+            section="images",
         )
-        encoded = encoded[:limit]
-    images = np.ascontiguousarray(raw[:limit], dtype=np.float32)
+    images = np.ascontiguousarray(raw, dtype=np.float32)
     images = images[..., None] if images.ndim == 3 else images
     if not np.isfinite(images).all():
         first = int(np.argwhere(~np.isfinite(images))[0][0])
@@ -192,7 +197,7 @@ def load_images(
         images=images,
         labels=encoded,
         class_names=names,
-        value_range=_range(images, value_range, str(path), warnings),
+        value_range=_range(images, value_range, str(path), warnings, "images"),
         digest=digest(images, encoded, None),
         origin={
             "file": str(path),
@@ -200,24 +205,9 @@ def load_images(
             "ground_truth": None if found is None else str(labels_file.path),
             "label_key": None if found is None else found[0],
             "label_values": label_values,
-            "limit": limit,
             "warnings": warnings,
         },
     )
-
-
-def load_split_map(path: str | Path, *, size: tuple[int, int], key: str | None = None) -> np.ndarray:
-    """The codes (H, W) int64 of a split map (see `diverget.split.given`) for a scene of `size` pixels.
-
-    Raises:
-        FileNotFoundError: the file is missing.
-        ValueError: it holds no map of whole numbers of that size, or several and no `key`.
-    """
-    contents = read(path)
-    found = find_labels(contents, key, size, None)
-    if found is None:
-        raise no_labels(contents, size)
-    return found[1]
 
 
 def digest(values: np.ndarray, labels: np.ndarray | None, wavelengths: np.ndarray | None) -> str:
@@ -291,7 +281,7 @@ def _masked(raw: np.ndarray, nodata: float | None, bands: np.ndarray, file: str)
 
 
 def _range(
-    values: np.ndarray, given: tuple[float, float] | None, file: str, warnings: list[str]
+    values: np.ndarray, given: tuple[float, float] | None, file: str, warnings: list[str], section: str
 ) -> tuple[float, float]:
     """(low, high) of valid values: `given`, or (min(0, smallest), largest)."""
     smallest, largest = float(values.min()), float(values.max())
@@ -302,7 +292,7 @@ def _range(
     if not (np.isfinite([low, high]).all() and low < high):
         raise ValueError(
             f"Expected a range of values with low < high, got ({low:g}, {high:g}) for {file}, whose values go from "
-            f"{smallest:g} to {largest:g}; set scene.value_range."
+            f"{smallest:g} to {largest:g}; set {section}.value_range."
         )
     if smallest < low or largest > high:
         warnings.append(f"Values of {file} go from {smallest:g} to {largest:g}, beyond the range ({low:g}, {high:g}).")

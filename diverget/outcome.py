@@ -17,7 +17,8 @@ class Outcome(IntEnum):
     INVALID = 0
     """The follow-up lies outside the validity limits."""
     INHERITED = 1
-    """The two disagree on the source already: a property of the patch, so the denominator never moves."""
+    """The two do not clearly agree on the source: they disagree, or one of them is tied there. A property of the
+    patch, so the denominator never moves."""
     TIED = 2
     """The two differ on the follow-up, by less than one output step on a side: too close to call."""
     MOVED_TOGETHER = 3
@@ -66,10 +67,21 @@ def decided(p: np.ndarray, over: np.ndarray, step: float) -> np.ndarray:
     return preference(p, over) >= step * (1 - 1e-5)
 
 
+def clear(p: np.ndarray, step: float) -> np.ndarray:
+    """Whether the first class of each row leads the second by at least one `step` (to rounding)."""
+    top = np.partition(p, -2, axis=1)[:, -2:]
+    return (top[:, 1] - top[:, 0]) >= step * (1 - 1e-5)
+
+
 def judge(evidence: Evidence) -> np.ndarray:
     """The `Outcome` of every row, (r,) uint8."""
     source_r = evidence.reference_source.argmax(axis=1)
     source_q = evidence.quantised_source.argmax(axis=1)
+    agreed = (
+        (source_r == source_q)
+        & clear(evidence.reference_source, evidence.reference_step)
+        & clear(evidence.quantised_source, evidence.quantised_step)
+    )
     reference = evidence.reference.argmax(axis=1)
     quantised = evidence.quantised.argmax(axis=1)
     tied = (reference != quantised) & ~(
@@ -79,7 +91,7 @@ def judge(evidence: Evidence) -> np.ndarray:
     return np.select(
         [
             ~evidence.within,
-            source_r != source_q,
+            ~agreed,
             tied,
             (reference != source_r) & (quantised == reference),
             reference != source_r,

@@ -126,16 +126,19 @@ class Field:
         return self.values[row[:, :, None], col[:, None, :]]
 
 
-def draw_field(relation: Relation, patches: Patches, *, seed: int) -> Field | None:
+def draw_field(relation: Relation, patches: Patches, *, seed: int, draw: int = 0) -> Field | None:
     """The field of a relation: over the whole scene, or for each image from a stream keyed by its number.
 
-    It depends on the root seed, the relation's name and the data's shape alone: whatever patches are asked
-    for, in whatever chain, patch 37 gets the same numbers. None where the relation draws nothing.
+    It depends on the root seed, the number of the draw, the relation's name and the data's shape alone: whatever
+    patches are asked for, in whatever chain, patch 37 gets the same numbers. A search keeps draw 0, so that it
+    climbs the relation and not the dice; rates draw anew. None where the relation draws nothing.
     """
     if relation.draw is None:
         return None
     slot = key(relation.name)
     if not patches.separate:
-        return Field(relation.draw(generator(seed, Purpose.FIELD, slot), patches.shape).astype(np.float32))
-    streams = [generator(seed, Purpose.FIELD, slot, int(number)) for number in patches.ids]
+        return Field(
+            relation.draw(generator(seed, Purpose.FIELD, slot, draw), patches.shape).astype(np.float32, copy=False)
+        )
+    streams = [generator(seed, Purpose.FIELD, slot, draw, int(number)) for number in patches.ids]
     return Field(np.stack([relation.draw(rng, patches.shape) for rng in streams]).astype(np.float32))

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from relations.core import FAMILIES, Bounds, Param, Relation, Step
+from relations import ALL
+from relations.core import Bounds, Param, Relation, Step
 
 Values = tuple[dict[str, np.ndarray], ...]
 """For each slot of a space, its param values by name, each an array (m,) float64 in natural units."""
@@ -53,7 +54,8 @@ class Space:
             if names.count(name) > 1:
                 raise ValueError(f"Expected every relation once, got {name!r} {names.count(name)} times.")
         narrowed = narrowed or {}
-        order = sorted(relations, key=lambda relation: FAMILIES.index(relation.family))
+        place = list(ALL)
+        order = sorted(relations, key=lambda relation: place.index(relation.name))
         return cls(
             tuple(Slot(relation, _bounds(relation, tier, narrowed.get(relation.name, {}))) for relation in order), tier
         )
@@ -124,7 +126,8 @@ class Space:
         for step in self.chain(rows_of(values, np.array([row]))):
             if step.active(1)[0]:
                 knobs = ", ".join(
-                    f"{float(np.asarray(step.values[param.name])[0]):.3g} {param.unit}" for param in step.relation.params
+                    f"{float(np.asarray(step.values[param.name])[0]):.3g} {param.unit}"
+                    for param in step.relation.params
                 )
                 steps.append(f"{step.relation.name} {knobs}")
         return " → ".join(steps) or "nothing"

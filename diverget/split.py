@@ -28,7 +28,7 @@ class Split:
         train, calibration, assessment: flat pixel numbers (row · W + column) or image numbers, ascending int64;
             labelled and valid ones only, unless the data has no labels at all.
         blocks: (H · W,) or (N,) int32, the spatial block of every pixel: patches of one block are not independent.
-        protocol: "blocks", "random" or "given".
+        protocol: "blocks" or "random".
         description: one sentence naming protocol, block size and guard.
         counts: (k, 4) int64 for each class, patches in train, calibration, assessment, and dropped by the guard;
             one row where the data has no labels.
@@ -80,7 +80,7 @@ def split(
     """
     if protocol not in ("blocks", "random"):
         raise ValueError(f"Expected split protocol 'blocks' or 'random', got {protocol!r}; correct split.protocol.")
-    if len(fractions) != 3 or not all(f > 0 for f in fractions) or abs(sum(fractions) - 1) > 1e-6:
+    if len(fractions) != 3 or not all(f > 0 for f in fractions) or abs(sum(fractions) - 1) > 1e-8:
         raise ValueError(
             f"Expected three positive fractions (train, calibration, assessment) that sum to 1, got {fractions}; "
             "correct split.fractions."
@@ -123,34 +123,6 @@ def split(
     return _finished(part, known, classes, names, blocks, patch, protocol, about)
 
 
-def given(data: Scene, codes: np.ndarray, *, patch: int) -> Split:
-    """The split that a map of codes prescribes: 0 nothing, 1 train, 2 calibration, 3 assessment. No guard is added.
-
-    Args:
-        data: the scene.
-        codes: (H, W) integers, as `diverget.loading.load_split_map` reads them; unlabelled and masked pixels are
-            left out whatever their code.
-        patch: side of a patch in pixels, odd: what the leakage is measured with.
-
-    Raises:
-        ValueError: the map has another size or other codes, or leaves a part empty.
-    """
-    height, width = data.valid.shape
-    _require_patch(patch, height, width)
-    strange = np.setdiff1d(codes, (0, 1, 2, 3))
-    if codes.shape != data.valid.shape or strange.size:
-        raise ValueError(
-            f"Expected a split map of {height} x {width} codes 0 (nothing), 1 (train), 2 (calibration) and 3 "
-            f"(assessment), got shape {codes.shape} with the other codes {strange[:5].tolist()}; correct split.map."
-        )
-    known, classes, names = _known(data)
-    known = known & (codes > 0)
-    part = np.where(known, codes.astype(np.int64) - 1, DROPPED)
-    blocks = grid(height, width, _block_sides(patch, height, width)[0])
-    about = "A map given by the user says which pixels train, calibrate and assess; no guard was added."
-    return _finished(part, known, classes, names, blocks, patch, "given", about)
-
-
 def limit(ids: np.ndarray, labels: np.ndarray, blocks: np.ndarray, *, count: int, seed: int) -> np.ndarray:
     """At most `count` of `ids`, ascending: as even over the classes as can be, and within a class over the blocks.
 
@@ -170,7 +142,8 @@ def limit(ids: np.ndarray, labels: np.ndarray, blocks: np.ndarray, *, count: int
     if count < 1 or not len(ids) == len(labels) == len(blocks):
         raise ValueError(
             f"Expected a count of at least 1 and as many labels and blocks as ids, got count={count} with "
-            f"{len(ids)} ids, {len(labels)} labels and {len(blocks)} blocks; correct scene.limit."
+            f"{len(ids)} ids, {len(labels)} labels and {len(blocks)} blocks; correct split.assessed "
+            "or a reference's train_limit."
         )
     shuffle = generator(seed, Purpose.ASSESSED).permutation(len(ids))
     label, block = np.asarray(labels)[shuffle], np.asarray(blocks)[shuffle]

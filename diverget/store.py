@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,11 +49,6 @@ class Store:
 
     def has(self, name: str) -> bool:
         return self.path(name).exists()
-
-    def clear_temporaries(self) -> None:
-        """Remove what a killed run left half written."""
-        for left in self.root.rglob(".*.tmp"):
-            left.unlink()
 
     def write_json(self, name: str, content: Any) -> None:
         """`content` as JSON; NaN becomes null."""
@@ -99,9 +96,40 @@ class Store:
             np.savez_compressed(file, allow_pickle=False, **arrays)
 
     def read_arrays(self, name: str) -> dict[str, np.ndarray]:
-        """The arrays of an .npz."""
-        with np.load(self.path(name), allow_pickle=False) as arrays:
-            return dict(arrays)
+        """The arrays of an .npz.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        try:
+            with np.load(self.path(name), allow_pickle=False) as arrays:
+                return dict(arrays)
+        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError) as error:
+            raise ValueError(
+                f"Expected arrays in {self.path(name)}, got damage ({error}): remove that run's folder and run again."
+            ) from error
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the directory: no other process writes here meanwhile, and what a killed one left is removed.
+
+        Raises:
+            ValueError: another process holds it.
+        """
+        import fcntl
+
+        self.root.mkdir(parents=True, exist_ok=True)
+        with open(self.path(".lock"), "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(
+                    f"Expected {self.root} to be free, got a run that is writing there now; wait for it, or stop "
+                    "it first."
+                ) from None
+            for left in self.root.rglob(".*.tmp"):
+                left.unlink()
+            yield
 
 
 def plain(content: Any) -> Any:

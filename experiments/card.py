@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from diverget.store import plain
-from experiments.record import EVERYTHING, Row, Run, read, spoken
+from experiments.record import EVERYTHING, FEWEST_DRAWS, Row, Run, read, spoken
 from experiments.wording import count, interval, number, percent, plural
 
 SCHEMA = "diverget-card/1"
@@ -17,6 +17,7 @@ RATE_KEYS = (
     "draws", "eligible", "inherited", "rejected", "tied", "moved_together", "moved_apart", "revealed",
     "revealed_rate", "revealed_lower", "revealed_upper",
     "disagreement_rate", "disagreement_lower", "disagreement_upper", "blocks",
+    "reference_moved_share", "revealed_given_float_stayed", "enough",
 )  # fmt: skip
 
 FINDING_KEYS = (
@@ -94,15 +95,11 @@ def ranked(run: Run) -> list[Row]:
 
 
 def headline_rate(run: Run, pair: Row, tier: str) -> Row | None:
-    """The rate under chains of all relations, else the highest of a single one; None where nothing was eligible."""
+    """The rate under chains of all relations, else the highest of a single one; None where too few draws count."""
     whole = run.rate(pair["pair"], tier)
-    if whole and whole["revealed_rate"] is not None:
+    if whole and whole["enough"]:
         return whole
-    rows = [
-        row
-        for row in run.rates
-        if row["pair"] == pair["pair"] and row["tier"] == tier and row["revealed_rate"] is not None
-    ]
+    rows = [row for row in run.rates if row["pair"] == pair["pair"] and row["tier"] == tier and row["enough"]]
     return max(rows, key=lambda row: row["revealed_rate"], default=None)
 
 
@@ -118,17 +115,28 @@ def how_often(run: Run, pair: Row) -> str:
     name = spoken(pair)
     under = f"Under distortions {sensor} is measured to produce, {name}"
     if row is None:
-        return f"How often {name} parts from float under in-spec distortions was not measured."
+        whole = run.rate(pair["pair"], "in_spec")
+        why = f" ({why_not(whole)})" if whole else ""
+        return f"How often {name} parts from float under in-spec distortions was not measured{why}."
     alone = "" if row["relation"] == EVERYTHING else f" under {row['relation']} alone"
+    moved = f"float itself left its class in {percent(row['reference_moved_share'])} of them"
     if not row["revealed"]:
         return (
             f"{under} left float's class in none of {count(row['eligible'])} draws{alone} "
-            f"(at most {percent(row['revealed_upper'])})."
+            f"(at most {percent(row['revealed_upper'])}); {moved}."
         )
     return (
         f"{under} left its class while float stayed in {percent(row['revealed_rate'])} "
-        f"({interval(row['revealed_lower'], row['revealed_upper'])}) of the random draws{alone}."
+        f"({interval(row['revealed_lower'], row['revealed_upper'])}) of the random draws{alone}; {moved}."
     )
+
+
+def why_not(row: Row) -> str:
+    """Why a rate is not told although it was drawn: too few draws count, or they lie too close together."""
+    if row["eligible"] < FEWEST_DRAWS:
+        agreed = " and on patches in agreement" if row["inherited"] else ""
+        return f"only {count(row['eligible'])} of {count(row['draws'])} draws were within the limits{agreed}"
+    return f"its draws lie in {plural(row['blocks'], 'block')} only"
 
 
 def how_mild(run: Run, pair: Row) -> str:
@@ -158,13 +166,14 @@ def control(run: Run) -> dict[str, Any]:
     revealed = sum(row["revealed"] for row in run.rates if row["control"])
     searched = sum(search.outcomes.get("REVEALED", 0) for name, search in run.searches.items() if name in names)
     reached = bool(names) and (any(row["control"] for row in run.rates) or any(n in run.searches for n in names))
+    told = (run.summary or {}).get("control_passed")
     return {
         "pairs": names,
         "findings": found,
         "revealed_draws": revealed,
         "draws": sum(row["draws"] for row in run.rates if row["control"]),
         "queries": sum(queries(run, name) or 0 for name in names),
-        "passed": found + revealed + searched == 0 if reached or found else None,
+        "passed": found + revealed + searched == 0 and told is not False if reached or found else told,
     }
 
 
@@ -246,5 +255,5 @@ def _data(data: Row) -> dict[str, Any]:
     return {key: data[key] for key in keys} | {
         "bands": data["shape"][-1],
         "classes": len(data["class_names"]),
-        "split": {key: data["split"][key] for key in split},
+        "split": {key: data["split"][key] for key in split} | {"rated": data["split"].get("rated")},
     }

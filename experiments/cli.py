@@ -41,9 +41,19 @@ def _told(*, resume: Callable[[], str | None] = lambda: None) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        advice = resume()
+        try:
+            advice = resume()
+        except (ValueError, OSError) as error:
+            advice = f"No report could be written ({_sentence(error)})"
         typer.echo("\nInterrupted." + (f" {advice}" if advice else ""), err=True)
         raise typer.Exit(INTERRUPTED) from None
+    except MemoryError:
+        typer.echo(
+            "error: Expected the data and the patches to fit into memory, got no more of it; lower `split.assessed`, "
+            "`split.baseline` or `workers`, or take a smaller scene. Nothing evaluated is lost.",
+            err=True,
+        )
+        raise typer.Exit(BAD_INPUT) from None
     except (ValueError, OSError) as error:
         typer.echo(f"error: {_sentence(error)}", err=True)
         raise typer.Exit(BAD_INPUT) from None
@@ -56,8 +66,8 @@ def _sentence(error: Exception) -> str:
         where = f" {error.filename}" if error.filename else ""
         if error.errno == errno.ENOSPC:
             return (
-                f"Expected room on the disk for{where or ' the run'}, got none left; free some, then run the same again: "
-                "nothing evaluated is lost."
+                f"Expected room on the disk for{where or ' the run'}, got none left; free some, then run the same "
+                "again: nothing evaluated is lost."
             )
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             return (
@@ -122,7 +132,9 @@ def check(config: Config, override: Override = None, out: Out = Path("runs")) ->
 @app.command()
 def report(
     run_directory: RunDir,
-    drawn: Annotated[Path | None, typer.Option("--picture", help="draw the mildest finding as well: .svg or .png")] = None,
+    drawn: Annotated[
+        Path | None, typer.Option("--picture", help="draw the mildest finding as well: .svg or .png")
+    ] = None,
 ) -> None:
     """Write card.json and report.html anew from a run directory. Loads no model."""
     from experiments.report import picture, render

@@ -27,14 +27,18 @@ def load(path: Path, *, overrides: Sequence[str] = ()) -> RunConfig:
     if not path.is_file():
         raise FileNotFoundError(f"Expected a config file at {path}, got none; see `configs/` for examples.")
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        tree = _anchored(yaml.safe_load(path.read_text(encoding="utf-8")), path.parent.resolve())
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"Expected YAML in {path}, got: {error}") from error
+    except RecursionError:
+        raise ConfigError(
+            f"Expected YAML of a few levels in {path}, got a hundred or more inside each other (an alias of itself?); "
+            "see configs/quickstart.yaml."
+        ) from None
     if not isinstance(tree, dict):
         raise ConfigError(
             f"Expected `key: value` pairs in {path}, got {type(tree).__name__}; see configs/quickstart.yaml."
         )
-    tree = _anchored(tree, path.parent.resolve())
     for override in overrides:
         _set(tree, override)
     try:
@@ -66,9 +70,14 @@ def _set(tree: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise ConfigError(f"Expected --set key.path=value, got {override!r}.")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        value = _anchored(yaml.safe_load(text), Path.cwd())
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"Expected a YAML value in --set {override!r}, got: {error}") from error
+    except RecursionError:
+        raise ConfigError(
+            f"Expected a YAML value of a few levels in --set {override[:60]!r}, got hundreds inside each other; "
+            "correct it."
+        ) from None
     *parents, last = key.split(".")
     place: Any = tree
     for depth, parent in enumerate(parents):
@@ -78,7 +87,7 @@ def _set(tree: dict[str, Any], override: str) -> None:
     if isinstance(place, list):
         place[_position(place, last, override, key)] = value
     else:
-        place[last] = _anchored(value, Path.cwd())
+        place[last] = value
 
 
 def _step(place: Any, key: str, override: str, where: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,8 @@ class Material:
     Attributes:
         data: the scene or the images; `size` the side of a patch.
         split: which pixel serves for what.
-        assessed: ids of the patches that are distorted, spread over classes and blocks.
+        assessed: ids of the patches that are searched, spread evenly over classes and blocks.
+        rated: ids of the patches that rates are drawn on, as many, in the natural proportions of the classes.
         baseline: ids for the clean comparison, in the natural proportions of the assessment split.
         calibration: ids for the ranges of full-integer models.
     """
@@ -36,6 +37,7 @@ class Material:
     split: Split
     sensor: Sensor
     assessed: np.ndarray
+    rated: np.ndarray
     baseline: np.ndarray
     calibration: np.ndarray
 
@@ -44,8 +46,12 @@ class Material:
         return self.data.class_names
 
     def patches(self, ids: np.ndarray, margin: int = 0) -> Patches:
-        """The patches around `ids` with `margin` pixels of surroundings."""
-        return cut(self.data, ids, size=self.size, margin=margin, blocks=self.split.blocks[ids])
+        """The patches around `ids` with `margin` pixels of surroundings, their values inside the sensor's range.
+
+        Follow-ups are clipped to that range, so their sources must lie in it: no distortion is then no change.
+        """
+        patches = cut(self.data, ids, size=self.size, margin=margin, blocks=self.split.blocks[ids])
+        return replace(patches, x=np.clip(patches.x, np.float32(self.sensor.low), np.float32(self.sensor.high)))
 
     @property
     def patch_shape(self) -> tuple[int, int, int]:
@@ -85,9 +91,25 @@ def gather(config: RunConfig) -> Material:
             count=config.split.assessed,
             seed=config.seed,
         ),
+        rated=_sample(parts.assessment, config.split.assessed, config.seed, Purpose.RATE),
         baseline=_sample(parts.assessment, config.split.baseline, config.seed, Purpose.ASSESSED),
         calibration=_sample(parts.calibration, config.split.calibration, config.seed, Purpose.CALIBRATION),
     )
+
+
+def check_budget(config: RunConfig, material: Material) -> None:
+    """Return when the search's budget holds at least one generation.
+
+    Raises:
+        ValueError: it does not.
+    """
+    least = 2 * config.search.population * len(material.assessed)
+    if config.search.budget < least:
+        raise ValueError(
+            f"Expected `search.budget` of at least {least} queries, one generation of {config.search.population} "
+            f"chains over {len(material.assessed)} patches through two models, got {config.search.budget}; raise "
+            "it, or lower `search.population` or `split.assessed`."
+        )
 
 
 def record(material: Material, store: Store) -> None:
@@ -123,6 +145,7 @@ def record(material: Material, store: Store) -> None:
                 "patch": material.size,
                 "counts": {kind: len(ids) for kind, ids in counts.items()},
                 "assessed": len(material.assessed),
+                "rated": len(material.rated),
                 "per_class": per_class if data.class_names else [],
                 "leakage": parts.leakage,
                 "notes": list(parts.notes),
@@ -209,5 +232,5 @@ def describe(material: Material) -> dict[str, Any]:
         "data": material.data.name,
         "split": material.split.description,
         "assessed": len(material.assessed),
-        "notes": list(material.split.notes),
+        "notes": [*material.data.origin.get("warnings", ()), *material.split.notes],
     }

@@ -105,7 +105,11 @@ def chart(draw: Callable[[Figure], None], *, name: str, label: str, height: floa
     buffer = io.StringIO()
     with style():
         # Not the constrained layout: its solver's last digits change from run to run, and with them the bytes.
-        figure = Figure(figsize=(width / 72, height / 72), layout=TightLayoutEngine(pad=0.3, w_pad=1.2, h_pad=0.8))
+        figure = Figure(
+            figsize=(width / 72, height / 72),
+            # Without a rectangle the whole figure is laid out, in one pass instead of two.
+            layout=TightLayoutEngine(pad=0.3, w_pad=1.2, h_pad=0.8, rect=None),  # type: ignore[arg-type]
+        )
         draw(figure)
         FigureCanvasSVG(figure).print_svg(buffer, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     body = buffer.getvalue()
@@ -133,8 +137,8 @@ def rates(rows: Sequence[Mapping], *, name: str, label: str) -> Markup:
     """Rates with their intervals, one line a relation, one panel a tier with a scale of its own.
 
     Args:
-        rows: of one pair; relation, tier, revealed_rate, revealed_lower, revealed_upper. Rows without a rate
-            leave their line empty.
+        rows: of one pair; relation, tier, revealed_rate, revealed_lower, revealed_upper, enough. Rows of too few
+            draws leave their line empty.
     """
     relations = list(dict.fromkeys(row["relation"] for row in rows))
     tiers = [tier for tier in ("in_spec", "stress") if any(row["tier"] == tier for row in rows)]
@@ -143,7 +147,7 @@ def rates(rows: Sequence[Mapping], *, name: str, label: str) -> Markup:
         panels = np.atleast_1d(figure.subplots(1, len(tiers), sharey=True))
         for axes, tier in zip(panels, tiers, strict=True):
             colour, marker = (IN_SPEC, "o") if tier == "in_spec" else (STRESS, "D")
-            known = [row for row in rows if row["tier"] == tier and row["revealed_rate"] is not None]
+            known = [row for row in rows if row["tier"] == tier and row["enough"]]
             end = _far_end(known)
             for row in known:
                 y, upper = relations.index(row["relation"]), row["revealed_upper"]
@@ -165,14 +169,14 @@ def rates(rows: Sequence[Mapping], *, name: str, label: str) -> Markup:
 
 def _far_end(rows: Sequence[Mapping]) -> float:
     """Where an axis of rates ends: the widest interval of a relation with hits, so that one without does not
-    squeeze all others; its own interval, which the number of blocks alone decides, runs out of the panel."""
+    squeeze all others; its own interval, which the effective number of draws alone decides, runs out of the panel."""
     uppers = [row["revealed_upper"] for row in rows if row["revealed_rate"]]
     return 1.08 * max(uppers or [row["revealed_upper"] for row in rows], default=0.0) or 1.0
 
 
 def rate_bars_on(axes: Axes, rows: Sequence[Mapping], *, most: int = 14) -> None:
     """Paint the in-spec rates of one pair as bars with their intervals, the highest first, all relations on top."""
-    known = [row for row in rows if row["tier"] == "in_spec" and row["revealed_rate"] is not None]
+    known = [row for row in rows if row["tier"] == "in_spec" and row["enough"]]
     known.sort(key=lambda row: (row["relation"] != EVERYTHING, -row["revealed_rate"], row["relation"]))
     shown = known[:most]
     end = 100 * _far_end(shown)

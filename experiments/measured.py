@@ -7,9 +7,18 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from experiments import figures, gallery
-from experiments.card import control, ranked
+from experiments.card import control, ranked, why_not
 from experiments.page import Plot, Section
-from experiments.record import DIVERGENCES, EVERYTHING, Row, Run, Search, spoken
+from experiments.record import (
+    DIVERGENCES,
+    EVERYTHING,
+    FEWEST_BLOCKS,
+    FEWEST_DRAWS,
+    Row,
+    Run,
+    Search,
+    spoken,
+)
 from experiments.wording import count, interval, listed, number, percent, plural, points
 
 
@@ -109,8 +118,14 @@ def rates(run: Run) -> Section:
             rows = _by_relation(rows)
             svg = figures.rates(rows, name=f"rates-{i}", label=f"Rates of {name} by relation and tier, with intervals.")
             plot = Plot(f"How often {name} leaves while float stays", svg, _rates_reading(rows))
-            blocks.append({"name": name, "rows": rows, "plot": plot})
-    values = {"blocks": blocks, "control": control(run), "everything": EVERYTHING}
+            blocks.append({"name": name, "rows": [{**row, "why_not": why_not(row)} for row in rows], "plot": plot})
+    values = {
+        "blocks": blocks,
+        "control": control(run),
+        "everything": EVERYTHING,
+        "split": run.data["split"] if run.data else None,
+        "fewest": (FEWEST_DRAWS, FEWEST_BLOCKS),
+    }
     return Section("rates", "How often: random draws", "rates.html", values)
 
 
@@ -118,14 +133,17 @@ def _by_relation(rows: Sequence[Row]) -> list[Row]:
     """The draws of all relations first, then relation by relation, the highest rate first."""
     highest: dict[str, float] = {}
     for row in rows:
-        highest[row["relation"]] = max(highest.get(row["relation"], 0.0), row["revealed_rate"] or 0.0)
+        highest[row["relation"]] = max(
+            highest.get(row["relation"], 0.0), row["revealed_rate"] if row["enough"] else 0.0
+        )
     return sorted(
         rows, key=lambda row: (row["relation"] != EVERYTHING, -highest[row["relation"]], row["relation"], row["tier"])
     )
 
 
 def _rates_reading(rows: Sequence[Row]) -> str:
-    single = [row for row in rows if row["relation"] != EVERYTHING and row["tier"] == "in_spec" and row["revealed"]]
+    told = [row for row in rows if row["relation"] != EVERYTHING and row["tier"] == "in_spec" and row["enough"]]
+    single = [row for row in told if row["revealed"]]
     if not single:
         said = "In spec, no relation alone made the quantised model leave; the bars show what is still not ruled out."
     else:
@@ -135,8 +153,8 @@ def _rates_reading(rows: Sequence[Row]) -> str:
         said = f"In spec, {top['relation']} parts the two most often, on {percent(top['revealed_rate'])} of the draws"
         said += f"; the intervals of {listed(rest, most=4)} overlap, so the order is not settled." if rest else "."
     return (
-        f"{said} Dots are rates, bars 95 % intervals over spatial blocks; each panel has a scale of its own, and an "
-        "interval that leaves it ends in an arrow."
+        f"{said} Dots are rates, bars 95 % intervals; each panel has a scale of its own, and an interval that leaves "
+        "it ends in an arrow. A relation without a dot was not measured: too few of its draws count."
     )
 
 

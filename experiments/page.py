@@ -29,6 +29,16 @@ class Plot:
 
 
 @dataclass(frozen=True)
+class Tile:
+    """A number to see first, what it is, and what stands beneath; not `told` where it could not be measured."""
+
+    what: str
+    value: str
+    beneath: str
+    told: bool = True
+
+
+@dataclass(frozen=True)
 class Alert:
     """Something the reader must not miss; `level` is `bad`, `warn` or `note`."""
 

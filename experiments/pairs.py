@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from diverget.models import preprocessing, quantise, tflite, training
+from diverget.models import preprocessing, quantise, tflite
 from diverget.models.coverage import coverage
 from diverget.models.model import check_input, check_pair
 from diverget.models.preprocessing import Preprocessing
 from diverget.models.tflite import TFLiteModel
-from diverget.models.zoo import ALL as ARCHITECTURES
-from diverget.models.zoo import Architecture
-from diverget.randomness import Purpose, integer, key
-from diverget.split import limit
 from diverget.store import Store, appearing
 from experiments.data import Material
+from experiments.fit import check_bands, check_classes, in_file_order
 from experiments.progress import Screen
-from experiments.schema import KERAS_SUFFIXES, QuantisedConfig, ReferenceConfig, RunConfig, named
+from experiments.schema import KERAS_SUFFIXES, QuantisedConfig, ReferenceConfig, RunConfig
+from experiments.training import prepare_in_parts, trained_reference
 
 FLOAT_TOLERANCE = 1e-5
 """How far the float32 .tflite may be from Keras in probability: ten times what was measured on four networks."""
@@ -30,8 +28,8 @@ FLOAT_TOLERANCE = 1e-5
 CHECKED = 64
 """Patches on which the float32 .tflite is compared with Keras."""
 
-PATIENCE = 8
-"""Epochs without a better validation loss before training stops (engineering judgement)."""
+STALE_SECONDS = 86_400
+"""Age at which a working folder in the cache belongs to no process that still lives."""
 
 
 @dataclass(frozen=True)
@@ -66,39 +64,66 @@ class _Reference:
 def prepare(config: RunConfig, material: Material, store: Store, screen: Screen, *, cache: Path) -> Subjects:
     """The pairs of `config`, every reference with every quantised version, then the controls.
 
+    A run that has its models (`models.json`, which is written last) takes them from its own folder: nothing is
+    trained or converted again, and TensorFlow is not needed.
+
     Raises:
         ValueError, OSError: a model cannot be trained, converted, loaded, or does not fit the data.
     """
-    pairs: list[Pair] = []
-    facts: list[dict[str, Any]] = []
+    if not store.has("models.json"):
+        _make(config, material, store, screen, cache)
+    loaded: dict[str, TFLiteModel] = {}
+
+    def model(facts: dict[str, Any]) -> TFLiteModel:
+        if facts["file"] not in loaded:
+            loaded[facts["file"]] = _load(store, facts)
+        return loaded[facts["file"]]
+
+    pairs = []
+    for entry in _recorded(store):
+        # The two sides of a control ask interpreters of their own, or it controls nothing.
+        reference = model(entry["reference_model"])
+        quantised = reference.fresh() if entry["control"] else model(entry["quantised_model"])
+        pairs.append(Pair(entry["pair"], reference, quantised, entry["control"]))
+    return Subjects(tuple(sorted(pairs, key=lambda pair: pair.control)))
+
+
+def _make(config: RunConfig, material: Material, store: Store, screen: Screen, cache: Path) -> None:
+    """Put all models of `config` into the run, and record them in `models.json`."""
+    _clear_stale(cache)
+    pairs: list[dict[str, Any]] = []
     references = []
     for asked in config.references:
         reference = _reference(asked, config, material, store, screen, cache)
         references.append(reference.facts)
-        versions = [
-            (entry.label, _quantised(entry, reference, config, material, store, screen, cache))
-            for entry in config.quantisations
-        ]
-        if config.control:
-            # Loaded anew: the control must ask interpreters of its own, or it controls nothing.
-            versions.append((asked.label, _stored(store, asked.label)))
-        for label, model in versions:
+        float_facts = _facts(reference.model, "float32", reference.float_check)
+        versions = []
+        for entry in config.quantisations:
+            model, difference = _quantised(entry, reference, config, material, store, screen, cache)
             check_pair(reference.model, model)
-            pair = Pair(f"{asked.label}/{label}", reference.model, model, control=label == asked.label)
-            pairs.append(pair)
-            facts.append(
+            versions.append((entry.label, False, _facts(model, entry.label, difference)))
+        if config.control:
+            versions.append((asked.label, True, {**float_facts, "quantisation": asked.label, "float_check": None}))
+        for label, control, facts in versions:
+            pairs.append(
                 {
-                    "pair": pair.name,
+                    "pair": f"{asked.label}/{label}",
                     "reference": asked.label,
                     "quantised": label,
-                    "control": pair.control,
-                    "reference_model": _facts(reference.model, "float32", reference.float_check),
-                    "quantised_model": _facts(model, label, None),
+                    "control": control,
+                    "reference_model": float_facts,
+                    "quantised_model": facts,
                 }
             )
-    if not store.has("models.json"):
-        store.write_json("models.json", {"references": references, "pairs": facts})
-    return Subjects(tuple(sorted(pairs, key=lambda pair: pair.control)))
+    store.write_json("models.json", {"references": references, "pairs": pairs})
+
+
+def _clear_stale(cache: Path) -> None:
+    """Remove the working folders that killed trainings and conversions left in the cache."""
+    for kind in (".training-*", ".conversion-*"):
+        for folder in cache.glob(kind):
+            if folder.stat().st_mtime < time.time() - STALE_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def load_pair(store: Store, pair: str) -> tuple[TFLiteModel, TFLiteModel]:
@@ -107,15 +132,43 @@ def load_pair(store: Store, pair: str) -> tuple[TFLiteModel, TFLiteModel]:
     Raises:
         ValueError: a file is damaged, or is not the one the run was made with.
     """
-    for facts in store.read_json("models.json")["pairs"]:
-        if facts["pair"] == pair:
-            models = (_load(store, facts["reference_model"]), _load(store, facts["quantised_model"]))
-            return models
-    raise ValueError(f"Expected the pair {pair!r} in {store.path('models.json')}, got a run without it.")
+    known = {entry["pair"]: entry for entry in _recorded(store)}
+    if pair not in known:
+        raise ValueError(
+            f"Expected the pair {pair!r} in {store.path('models.json')}, got {', '.join(known) or 'none'}; the folder "
+            "was put together from several runs: take that of one run."
+        )
+    return _load(store, known[pair]["reference_model"]), _load(store, known[pair]["quantised_model"])
+
+
+def _recorded(store: Store) -> list[dict[str, Any]]:
+    """The pairs that `models.json` names, each with all that loading it takes.
+
+    Raises:
+        ValueError: the file was changed or damaged.
+    """
+    content = store.read_json("models.json")
+    entries = content.get("pairs") if isinstance(content, dict) else None
+    if not isinstance(entries, list) or not all(map(_whole, entries)):
+        raise ValueError(
+            f"Expected a list of pairs with their two models in {store.path('models.json')}, got "
+            f"{str(content)[:60]!r}: the file was changed; remove it and run again."
+        )
+    return entries
+
+
+def _whole(entry: Any) -> bool:
+    if not isinstance(entry, dict) or not isinstance(entry.get("pair"), str):
+        return False
+    sides = (entry.get("reference_model"), entry.get("quantised_model"))
+    return isinstance(entry.get("control"), bool) and all(
+        isinstance(side, dict) and isinstance(side.get("file"), str) and isinstance(side.get("digest"), str)
+        for side in sides
+    )
 
 
 def _load(store: Store, facts: dict[str, Any]) -> TFLiteModel:
-    model = _stored(store, Path(facts["file"]).stem)
+    model = _stored(store, Path(facts["file"]).name.removesuffix(".tflite"))
     if model.digest != facts["digest"]:
         raise ValueError(
             f"Expected the model {facts['file']} of digest {facts['digest'][:12]}, got {model.digest[:12]}: the file "
@@ -129,13 +182,16 @@ def _stored(store: Store, label: str) -> TFLiteModel:
     return tflite.load(file, preprocessing=preprocessing.load(file.with_suffix(".json")), name=label)
 
 
-def _keep(store: Store, label: str, file: Path, prepared: Preprocessing, patch: tuple[int, int, int]) -> TFLiteModel:
+def _keep(store: Store, label: str, file: Path, prepared: Preprocessing, material: Material) -> TFLiteModel:
     """Copy a network and its preprocessing into the run, and load it from there.
 
     Raises:
-        ValueError: it is no network for such patches, or not the one that the run was begun with.
+        ValueError: it is no network for such patches and classes, or not the one that the run was begun with.
     """
-    check_input(tflite.load(file, preprocessing=prepared, name=label), patch)
+    model = tflite.load(file, preprocessing=prepared, name=label)
+    check_bands(model, material)
+    check_input(model, material.patch_shape)
+    check_classes(model, material)
     kept = store.path(f"models/{label}.tflite")
     if not kept.exists():
         with appearing(kept.with_suffix(".json")) as temporary:
@@ -169,32 +225,22 @@ def _facts(model: TFLiteModel, quantisation: str, float_check: float | None) -> 
 def _reference(
     asked: ReferenceConfig, config: RunConfig, material: Material, store: Store, screen: Screen, cache: Path
 ) -> _Reference:
-    keras: Path | None = None
-    trained: training.Trained | None = None
-    architecture: Architecture | None = None
-    if asked.zoo is not None:
-        architecture = named("an architecture", ARCHITECTURES, asked.zoo)
-        assert architecture is not None
-        trained, prepared = _train(asked, architecture, config, material, screen, cache)
-        keras, trust = trained.path, False
+    training_facts: dict[str, Any] | None = None
+    parameters: int | None = None
+    trust, difference = asked.trust, None
+    if asked.path is None:
+        trained, prepared, training_facts = trained_reference(asked, config, material, screen, cache)
+        path, parameters = trained.path, trained.parameters
     else:
-        assert asked.path is not None
-        prepared = preprocessing.load(asked.preprocessing) if asked.preprocessing else preprocessing.identity("hwb")
-        keras, trust = (asked.path if asked.path.suffix in KERAS_SUFFIXES else None), asked.trust
-    if keras is None:
-        assert asked.path is not None
-        file = asked.path
-    else:
+        given = preprocessing.load(asked.preprocessing) if asked.preprocessing else preprocessing.identity("hwb")
+        path, prepared = asked.path, in_file_order(given, material)
+    keras = path if path.suffix in KERAS_SUFFIXES else None
+    file = path
+    if keras is not None:
         with screen.stage(f"convert {asked.label} to float32"):
             file = _converted(keras, "float32", None, config, cache, trust)
-    model = _keep(store, asked.label, file, prepared, material.patch_shape)
-    if material.class_names and model.classes < len(material.class_names):
-        raise ValueError(
-            f"Expected a model of at least {len(material.class_names)} classes for {material.data.name}, got "
-            f"{model.classes} from {asked.label!r}; give the model that was trained for these classes."
-        )
-    difference = None
-    if keras is not None and not store.has("models.json"):
+    model = _keep(store, asked.label, file, prepared, material)
+    if keras is not None:
         difference = _float_check(keras, model, material, trust)
     return _Reference(
         asked.label,
@@ -207,8 +253,8 @@ def _reference(
             "digest": model.digest,
             "file": f"models/{model.path.name}",
             "size_bytes": model.path.stat().st_size,
-            "parameters": trained.parameters if trained else None,
-            "training": _training_facts(trained, architecture) if trained and architecture else None,
+            "parameters": parameters,
+            "training": training_facts,
             "preprocessing": prepared.describe(),
         },
         float_check=difference,
@@ -232,77 +278,6 @@ def _float_check(keras: Path, model: TFLiteModel, material: Material, trust: boo
     return difference
 
 
-def _train(
-    asked: ReferenceConfig,
-    architecture: Architecture,
-    config: RunConfig,
-    material: Material,
-    screen: Screen,
-    cache: Path,
-) -> tuple[training.Trained, Preprocessing]:
-    if material.data.labels is None:
-        raise ValueError(
-            f"Expected ground truth to train {asked.zoo!r} on, got {material.data.name} without labels; set "
-            "`scene.ground_truth`, or give a trained model's `path` under `references`."
-        )
-    labels = material.data.labels.ravel()
-    ids = material.split.train
-    if asked.train_limit is not None and asked.train_limit < len(ids):
-        ids = limit(
-            ids,
-            labels[ids],
-            material.split.blocks[ids],
-            count=asked.train_limit,
-            seed=config.seed,
-        )
-    architecture.check_patch(material.size)
-    train = material.patches(ids)
-    source = train.source()
-    # The centre pixels stand for the training pixels: every one of them once, no neighbour of another split.
-    centre = source.shape[1] // 2, source.shape[2] // 2
-    pixels = source[:, centre[0], centre[1]]
-    prepared = architecture.fit_preprocessing(pixels)
-    check = material.patches(material.split.calibration)
-    epochs = asked.epochs or architecture.epochs
-    with screen.stage(f"train   {asked.label}", total=epochs) as stage:
-        trained = training.train(
-            architecture,
-            prepared.apply(source),
-            train.labels,
-            classes=len(material.class_names),
-            validation=(prepared.apply(check.source()), check.labels) if len(check) else None,
-            epochs=epochs,
-            batch=asked.batch or architecture.batch,
-            learning_rate=asked.learning_rate or architecture.learning_rate,
-            patience=asked.patience or PATIENCE,
-            seed=integer(config.seed, Purpose.TRAINING, key(asked.label)),
-            cache=cache,
-            on_event=_shown(stage.to),
-        )
-        stage.to(epochs, "from the cache" if trained.from_cache else f"kept epoch {trained.epoch}")
-    return trained, prepared
-
-
-def _shown(move: Callable[[float, str], None]) -> Callable[[dict[str, Any]], None]:
-    def told(event: dict[str, Any]) -> None:
-        if event["event"] == "epoch":
-            figures = [f"{name} {event[name]:.3f}" for name in ("accuracy", "val_accuracy") if name in event]
-            move(event["epoch"], "  ".join(figures))
-
-    return told
-
-
-def _training_facts(trained: training.Trained, architecture: Architecture) -> dict[str, Any]:
-    kept = trained.epoch - 1
-    return {
-        "accuracy": trained.history["accuracy"][kept],
-        "val_accuracy": trained.history["val_accuracy"][kept] if "val_accuracy" in trained.history else None,
-        "epochs": len(trained.history["loss"]),
-        "seconds": trained.seconds,
-        "citation": architecture.source,
-    }
-
-
 def _quantised(
     asked: QuantisedConfig,
     reference: _Reference,
@@ -311,11 +286,14 @@ def _quantised(
     store: Store,
     screen: Screen,
     cache: Path,
-) -> TFLiteModel:
-    prepared = preprocessing.load(asked.preprocessing) if asked.preprocessing else reference.model.preprocessing
+) -> tuple[TFLiteModel, float | None]:
+    """A version under test, and how far it is from its Keras file where it is the float32 conversion of one."""
     label = f"{reference.label}.{asked.label}"
+    prepared = reference.model.preprocessing
+    if asked.preprocessing is not None:
+        prepared = in_file_order(preprocessing.load(asked.preprocessing), material)
     if asked.path is not None and asked.path.suffix not in KERAS_SUFFIXES:
-        return _keep(store, label, asked.path, prepared, material.patch_shape)
+        return _keep(store, label, asked.path, prepared, material), None
     way, keras, trust = (
         ("float32", asked.path, asked.trust) if asked.path else (asked.quantisation, reference.keras, reference.trust)
     )
@@ -327,11 +305,12 @@ def _quantised(
                 f"Expected calibration patches for {way!r}, got none from the split; raise the second of "
                 "`split.fractions`, or leave full-integer quantisation out."
             )
-        calibration = prepared.apply(material.patches(material.calibration).source())
+        calibration = prepare_in_parts(prepared, material, material.calibration)
         _record_calibration(store, material)
     with screen.stage(f"convert {reference.label} to {asked.label}"):
         file = _converted(keras, way, calibration, config, cache, trust)
-    return _keep(store, label, file, prepared, material.patch_shape)
+    model = _keep(store, label, file, prepared, material)
+    return model, _float_check(keras, model, material, trust) if asked.path else None
 
 
 def _converted(

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from diverget.store import Store, plain
+from experiments.contents import CONTENTS, FINDING_ARRAYS, check
 
 Row = Mapping[str, Any]
 
@@ -23,6 +24,13 @@ DIVERGENCES = ("revealed_share", "js_divergence", "margin_gap")
 
 DISTANCES = ("severity", "spectral_angle")
 """The objectives that grow as the follow-up leaves its source."""
+
+
+FEWEST_DRAWS = 30
+"""Eligible draws below which a rate is not told."""
+
+FEWEST_BLOCKS = 5
+"""Blocks below which a rate is not told: fewer say nothing of how much blocks differ."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +111,15 @@ class Run:
         return self.class_names[index] if 0 <= index < len(self.class_names) else f"class {index}"
 
     def arrays(self, finding: Row) -> dict[str, np.ndarray]:
-        """The arrays of one finding, from its own file."""
-        return Store(self.path).read_arrays(finding["file"])
+        """The arrays of one finding, from its own file.
+
+        Raises:
+            ValueError: the file is damaged or lacks an array.
+            FileNotFoundError: it is gone.
+        """
+        arrays = Store(self.path).read_arrays(finding["file"])
+        check(arrays, dict.fromkeys(FINDING_ARRAYS), file=self.path / finding["file"])
+        return arrays
 
 
 def spoken(pair: Row) -> str:
@@ -117,7 +132,7 @@ def read(run_dir: Path) -> Run:
 
     Raises:
         FileNotFoundError: there is no manifest.
-        ValueError: the manifest has a schema this version does not know, or a file is damaged.
+        ValueError: the manifest has a schema this version does not know, a file is damaged or lacks a key.
     """
     store = Store(Path(run_dir))
     if not store.has("manifest.json"):
@@ -126,36 +141,63 @@ def read(run_dir: Path) -> Run:
             "or start one with `diverget run`."
         )
     manifest = store.read_json("manifest.json")
-    if manifest.get("schema") != 1:
+    schema = manifest.get("schema") if isinstance(manifest, Mapping) else None
+    if schema != 1:
         raise ValueError(
-            f"Expected schema 1 in {store.path('manifest.json')}, got {manifest.get('schema')!r}: "
+            f"Expected schema 1 in {store.path('manifest.json')}, got {schema!r}: "
             "render the report with the version of diverget that made the run."
         )
 
     def content(name: str, default: Any) -> Any:
-        return plain(store.read_json(name)) if store.has(name) else default
+        if not store.has(name):
+            return default
+        found = plain(store.read_json(name))
+        check(found, CONTENTS[name], file=store.path(name))
+        return found
 
-    def rows(name: str) -> list[Row]:
-        return plain(store.read_table(name)) if store.has(name) else []
+    def rows(name: str, kind: str = "") -> list[Row]:
+        if not store.has(name):
+            return []
+        found: list[Row] = plain(store.read_table(name))
+        check(found, CONTENTS[kind or name], file=store.path(name))
+        return found
 
     def parts(folder: str) -> list[Path]:
         return sorted(store.path(folder).glob("part-*.parquet"))
 
     models = content("models.json", {"references": [], "pairs": []})
+    rates = rows("rates.parquet") or [
+        row for part in parts("rates") for row in rows(f"rates/{part.name}", "rates.parquet")
+    ]
     return Run(
         path=store.root,
-        manifest=plain(manifest),
+        manifest=content("manifest.json", None),
         data=content("data.json", None),
         references=models["references"],
         pairs=models["pairs"],
         baseline=content("baseline.json", {}),
-        rates=rows("rates.parquet") or [row for part in parts("rates") for row in rows(f"rates/{part.name}")],
+        rates=[_with_shares(row) for row in rates],
         searches=_searches(parts("evaluations")),
         findings=rows("findings.parquet"),
         summary=content("summary.json", None),
-        timing={"stages": [], "search": {}} | content("timing.json", {}),
+        timing=content("timing.json", {"stages": [], "search": {}}),
         quicklook=store.read_arrays("quicklook.npz") if store.has("quicklook.npz") else {},
     )
+
+
+def _with_shares(row: Row) -> Row:
+    """A row of the rates with how often float itself moved, the rate where it did not, and whether that is enough.
+
+    A share of nothing is None.
+    """
+    eligible, moved = row["eligible"], row["moved_together"] + row["moved_apart"]
+    stayed = eligible - moved
+    return {
+        **row,
+        "reference_moved_share": moved / eligible if eligible else None,
+        "revealed_given_float_stayed": row["revealed"] / stayed if stayed else None,
+        "enough": eligible >= FEWEST_DRAWS and row["blocks"] >= FEWEST_BLOCKS,
+    }
 
 
 def _searches(parts: Sequence[Path]) -> dict[str, Search]:
@@ -165,9 +207,14 @@ def _searches(parts: Sequence[Path]) -> dict[str, Search]:
     wanted = ("pair", "feasible", "severity", "queries", "revealed")
     tables = []
     for part in parts:
-        names = pq.read_schema(part).names
-        columns = [n for n in names if n in wanted or n.startswith(("score:", "outcome:"))]
-        tables.append(pq.read_table(part, columns=columns))
+        try:
+            names = pq.read_schema(part).names
+            columns = [n for n in names if n in wanted or n.startswith(("score:", "outcome:"))]
+            table = pq.read_table(part, columns=columns)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise ValueError(f"Expected Parquet in {part}, got damage: remove that file and run again.") from error
+        check(dict.fromkeys(table.column_names), dict.fromkeys(wanted), file=part)
+        tables.append(table)
     table = pa.concat_tables(tables, promote_options="default")
     pair = np.asarray(table["pair"].to_pylist())
     return {

@@ -30,7 +30,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     env.globals["interval"] = wording.interval
-    for speak in (wording.count, wording.number, wording.percent, wording.size, wording.seconds,
+    for speak in (wording.count, wording.large, wording.number, wording.percent, wording.size, wording.seconds,
                   wording.plural, wording.listed):  # fmt: skip
         env.filters[speak.__name__] = speak
     return env

@@ -21,32 +21,24 @@ from experiments.report import render
 from experiments.schema import RunConfig
 
 SCHEMA = 1
-PACKAGES = (
-    "diverget",
-    "numpy",
-    "scipy",
-    "pymoo",
-    "ai-edge-litert",
-    "tensorflow",
-    "keras",
-    "opencv-python",
-    "scikit-image",
-)
+DECISIVE = ("diverget", "numpy", "scipy", "pymoo", "ai_edge_litert", "opencv_python", "pyarrow")
+"""The versions that evaluations depend on once the models are in the run."""
+
+TOLD = ("python", *DECISIVE, "scikit_image", "tensorflow", "keras", "tf_keras")
 
 
 def versions() -> dict[str, str | None]:
-    """The versions that a result depends on; None where a package is not installed."""
+    """The versions that a result depends on or was made with; None where a package is not installed."""
 
-    def installed(package: str) -> str | None:
+    def installed(name: str) -> str | None:
+        if name == "python":
+            return platform.python_version()
         try:
-            return version(package)
+            return version(name.replace("_", "-"))
         except PackageNotFoundError:
             return None
 
-    return {
-        "python": platform.python_version(),
-        **{package.replace("-", "_"): installed(package) for package in PACKAGES},
-    }
+    return {name: installed(name) for name in TOLD}
 
 
 def directory(config: RunConfig, out: Path) -> Path:
@@ -67,33 +59,50 @@ def run(config: RunConfig, out: Path, screen: Screen) -> tuple[Path, bool]:
         screen.say("complete already; the report is written anew")
         render(store.root)
         return store.root, bool(store.read_json("summary.json")["criteria_met"])
-    store.clear_temporaries()
+    with store.alone():
+        return store.root, _carry_out(config, store, screen, cache=out / "cache")
+
+
+def _carry_out(config: RunConfig, store: Store, screen: Screen, *, cache: Path) -> bool:
     _manifest(config, store)
     with screen.stage("data"):
         material = data.gather(config)
+        data.check_budget(config, material)
         if not (store.has("data.json") and store.has("sensor.npz")):
             data.record(material, store)
     for note in (*material.data.origin.get("warnings", ()), *material.split.notes):
         screen.say(f"  note: {note}")
     with ThreadPoolExecutor(config.workers) as pool:
         asked = stages.Run(config, store, screen, material, pool)
-        subjects = prepare(config, material, store, screen, cache=out / "cache")
+        subjects = prepare(config, material, store, screen, cache=cache)
         stages.baselines(asked, subjects)
         for number, pair in enumerate(subjects.pairs):
-            problem = asked.pose(pair)
-            stages.rates(asked, number, pair, problem)
-            stages.search(asked, number, pair, problem)
+            stages.rates(asked, number, pair)
+            stages.search(asked, number, pair)
         rows = [
             row for number in range(len(subjects.pairs)) for row in store.read_table(f"rates/part-{number:02d}.parquet")
         ]
         if not store.has("rates.parquet"):
             store.write_table("rates.parquet", rows, tables.RATES)
         findings = stages.findings(asked, subjects)
-    return store.root, _conclude(asked, subjects, rows, findings)
+    return _conclude(asked, subjects, rows, findings)
 
 
 def _manifest(config: RunConfig, store: Store) -> None:
+    """Write the manifest; of a run already begun, check that it goes on under the versions it was begun with.
+
+    Raises:
+        ValueError: it would not.
+    """
+    now = versions()
     if store.has("manifest.json"):
+        begun = store.read_json("manifest.json").get("versions", {})
+        other = [f"{name} {begun.get(name)} → {now[name]}" for name in DECISIVE if begun.get(name) != now[name]]
+        if other:
+            raise ValueError(
+                f"Expected the versions that {store.root} was begun with, got others ({', '.join(other)}): results of "
+                "both must not be mixed; remove that folder, or run in the old environment."
+            )
         return
     store.write_json(
         "manifest.json",
@@ -102,9 +111,9 @@ def _manifest(config: RunConfig, store: Store) -> None:
             "name": config.name,
             "digest": config.digest(),
             "config": config.effective(),
-            "versions": versions(),
+            "versions": now,
             "runtime": {
-                "interpreter": f"LiteRT {version('ai-edge-litert')}",
+                "interpreter": f"LiteRT {now['ai_edge_litert']}",
                 "delegate": "XNNPACK",
                 "kernels": "xnnpack",
                 "threads": 1,
@@ -125,11 +134,14 @@ def _conclude(
     }
     statements = criteria.check(config.criteria, measured)
     control = sum(row["control"] for row in findings)
-    met = all(statement["met"] for statement in statements)
+    drawn = sum(row["revealed"] + row["moved_apart"] for row in rates if row["control"])
+    met = all(statement["met"] for statement in statements) and control + drawn == 0
+    _timing(asked, subjects)
     store.write_json(
         "summary.json",
         {
             "control_findings": control,
+            "control_passed": control + drawn == 0,
             "unconfirmed": sum(not row["confirmed"] for row in findings),
             "criteria": statements,
             "criteria_met": met,
@@ -137,7 +149,6 @@ def _conclude(
             "interrupted": False,
         },
     )
-    _timing(asked, subjects)
     with asked.screen.stage("report"):
         render(store.root)
     return met
@@ -163,10 +174,21 @@ def _metrics(
 
 
 def _timing(asked: stages.Run, subjects: Subjects) -> None:
-    searches = {}
-    for number, pair in enumerate(subjects.pairs):
-        spent = asked.store.read_json(f"evaluations/done-{number:02d}.json")
-        speed = spent["queries"] / spent["seconds"] if spent["seconds"] else None
-        searches[pair.name] = {"queries": spent["queries"], "seconds": spent["seconds"], "queries_per_second": speed}
-    stages = [{"stage": stage, "seconds": seconds} for stage, seconds in asked.screen.seconds.items()]
-    asked.store.write_json("timing.json", {"stages": stages, "search": searches})
+    """Write `timing.json`: the seconds of this session's stages, and each search's queries and measured speed."""
+    spent = [asked.store.read_json(f"evaluations/done-{number:02d}.json") for number in range(len(subjects.pairs))]
+    asked.store.write_json(
+        "timing.json",
+        {
+            "stages": [{"stage": stage, "seconds": seconds} for stage, seconds in asked.screen.seconds.items()],
+            "search": {
+                search["pair"]: {
+                    "queries": search["queries"],
+                    "seconds": search["queries"] / search["queries_per_second"]
+                    if search["queries_per_second"]
+                    else None,
+                    "queries_per_second": search["queries_per_second"],
+                }
+                for search in spent
+            },
+        },
+    )

@@ -18,6 +18,7 @@ from diverget.objectives import LIMITS, OBJECTIVES, Objective
 from diverget.optimisers import OPTIMISERS, Optimiser
 from diverget.problem import Bounded
 from diverget.space import Space
+from experiments.identity import by_content, content_digest
 from relations import Relation
 
 PATH_KEYS = ("path", "ground_truth", "labels", "preprocessing")
@@ -46,6 +47,18 @@ class Strict(BaseModel):
     """Frozen, and unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def refuse_beside(self, source: str, *keys: str) -> None:
+        """Return when none of `keys` is set: beside `source` they would do nothing.
+
+        Raises:
+            ValueError: one is.
+        """
+        idle = [f"`{key}`" for key in keys if getattr(self, key) not in (None, False)]
+        if idle:
+            raise ValueError(
+                f"expected nothing that `{source}` leaves without effect, got {', '.join(idle)}; remove it"
+            )
 
 
 class Synthetic(Strict):
@@ -77,6 +90,8 @@ class SceneConfig(Strict):
             raise ValueError("expected either `path` (a file) or `synthetic` (the embedded scene), got both or none")
         if self.patch % 2 == 0:
             raise ValueError(f"expected an odd `patch` (a centre pixel and its neighbours), got {self.patch}")
+        if self.synthetic is not None:
+            self.refuse_beside("synthetic", *(set(type(self).model_fields) - {"path", "synthetic", "patch"}))
         return self
 
 
@@ -104,11 +119,15 @@ class SplitConfig(Strict):
     @field_validator("fractions")
     @classmethod
     def _sum(cls, fractions: tuple[float, float, float]) -> tuple[float, float, float]:
-        if min(fractions) <= 0 or not 0.999 <= sum(fractions) <= 1.001:
+        total = sum(fractions)
+        if min(fractions) <= 0 or abs(total - 1) > 1.001e-3:
             raise ValueError(
                 f"expected three shares above 0 (train, calibration, assessment) that add up to 1, got {fractions}"
             )
-        return fractions
+        if abs(total - 1) < 1e-12:
+            return fractions
+        train, calibration, assessment = (share / total for share in fractions)
+        return train, calibration, assessment
 
 
 class ReferenceConfig(Strict):
@@ -131,6 +150,9 @@ class ReferenceConfig(Strict):
             raise ValueError("expected either `zoo` (a name) or `path` (a file), got both or none")
         if self.zoo is not None:
             named("an architecture", ARCHITECTURES, self.zoo)
+            self.refuse_beside("zoo", "preprocessing", "trust")
+        else:
+            self.refuse_beside("path", "epochs", "batch", "learning_rate", "patience", "train_limit")
         return self
 
     @property
@@ -153,6 +175,7 @@ class QuantisedConfig(Strict):
             raise ValueError("expected either `quantisation` (a name) or `path` (a file), got both or none")
         if self.quantisation is not None:
             named("a quantisation", QUANTISATIONS, self.quantisation)
+            self.refuse_beside("quantisation", "preprocessing", "trust")
         return self
 
     @property
@@ -191,6 +214,13 @@ class RatesConfig(Strict):
 
     tiers: tuple[Literal["in_spec", "stress"], ...] = ("in_spec", "stress")
     draws: int = Field(4, ge=1)
+
+    @field_validator("tiers")
+    @classmethod
+    def _different(cls, tiers: tuple[str, ...]) -> tuple[str, ...]:
+        if not tiers or len(set(tiers)) < len(tiers):
+            raise ValueError(f"expected one or both of in_spec and stress, each once, got {list(tiers)}")
+        return tiers
 
 
 class SearchConfig(Strict):
@@ -275,11 +305,16 @@ class RunConfig(Strict):
     def _consistent(self) -> RunConfig:
         if (self.scene is None) == (self.images is None):
             raise ValueError("expected either `scene` (hyperspectral) or `images`, got both or none")
+        if self.images is not None and self.split.block is not None:
+            raise ValueError(
+                f"expected no `split.block` beside `images`, got {self.split.block}: images have no blocks"
+            )
         for kind, entries in (("references", self.references), ("quantisations", self.quantisations)):
             labels = [entry.label for entry in entries]
             for label in labels:
                 if labels.count(label) > 1:
                     raise ValueError(f"expected different names in `{kind}`, got {label!r} twice; add `name:` to one")
+        self._refuse_clashes()
         if any(entry.path for entry in self.quantisations) and len(self.references) > 1:
             raise ValueError(
                 f"expected one reference beside quantised files, got {len(self.references)}; write a config for each"
@@ -289,10 +324,27 @@ class RunConfig(Strict):
             if reference.path and reference.path.suffix == ".tflite" and made:
                 raise ValueError(
                     f"expected quantised files beside the reference {reference.path.name}, got {made}: a .tflite "
-                    "cannot be quantised; give its Keras file as the reference, or the quantised files under `quantisations`"
+                    "cannot be quantised; give its Keras file as the reference, or quantised files beside it"
                 )
         self.space(self.tier)
         return self
+
+    def _refuse_clashes(self) -> None:
+        """Pairs are called `reference/quantised`, a control `reference/reference`, and files `reference.quantised`."""
+        references = [entry.label for entry in self.references]
+        quantised = [entry.label for entry in self.quantisations]
+        for label in quantised:
+            if label in references:
+                raise ValueError(
+                    f"expected other names under `quantisations` than under `references`, got {label!r} in both; "
+                    "add `name:` to one"
+                )
+        files = references + [f"{reference}.{label}" for reference in references for label in quantised]
+        for file in files:
+            if files.count(file) > 1:
+                raise ValueError(
+                    f"expected names that give each model a file of its own, got {file}.tflite twice; change a `name:`"
+                )
 
     def space(self, tier: str, only: str | None = None) -> Space:
         """The space of the config's relations (or of one of them) in `tier`.
@@ -332,32 +384,15 @@ class RunConfig(Strict):
 
         Raises:
             FileNotFoundError: a file is not there.
+            ValueError: an ENVI header cannot be read or has no data file.
         """
         content = self.effective()
         for neutral in ("workers", "conversion_seconds"):
             content.pop(neutral)
-        contents = {str(path): _file_digest(path) for path in self.files()}
-        return hashlib.sha256(json.dumps(_by_content(content, contents), sort_keys=True).encode()).hexdigest()
+        contents = {str(path): content_digest(path) for path in self.files()}
+        return hashlib.sha256(json.dumps(by_content(content, contents), sort_keys=True).encode()).hexdigest()
 
 
 def _overlap(chosen: tuple[float, float], declared: tuple[float, float]) -> tuple[float, float]:
     low, high = (min(max(end, declared[0]), declared[1]) for end in chosen)
     return low, high
-
-
-def _file_digest(path: Path) -> str:
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"Expected a file at {path}, got none; correct the path in the config (paths in a config are relative to "
-            "its folder, those of --set to the current one)."
-        )
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _by_content(tree: Any, contents: dict[str, str]) -> Any:
-    if isinstance(tree, dict):
-        return {key: _by_content(value, contents) for key, value in tree.items()}
-    if isinstance(tree, list):
-        return [_by_content(value, contents) for value in tree]
-    return contents.get(tree, tree) if isinstance(tree, str) else tree

@@ -7,14 +7,20 @@ from collections.abc import Callable
 from typing import Any
 
 from experiments import gallery, pictures
-from experiments.card import control, headline, headline_rate, how_mild, ranked
+from experiments.card import control, headline, how_mild, ranked, why_not
 from experiments.measured import baseline, flips, rates, search
-from experiments.page import Alert, Section
+from experiments.page import Alert, Section, Tile
 from experiments.record import EVERYTHING, Row, Run, spoken
-from experiments.wording import count, interval, listed, number, percent, plural, size
+from experiments.wording import count, interval, large, listed, number, percent, plural, size, without_folders
 
 MOSTLY = 0.5
 """Below this share of MACs in the promised arithmetic, a model is quantised in name only."""
+
+PROMISES = ("float16", "dynamic_int8", "int8", "int8_io")
+"""Quantisations that promise another arithmetic or storage: float32 under such a name is a mishap."""
+
+FRAGILE = 0.2
+"""Above this share of in-spec draws on which float itself leaves its class, the reference is the problem."""
 
 
 def alerts(run: Run) -> list[Alert]:
@@ -23,13 +29,17 @@ def alerts(run: Run) -> list[Alert]:
     checked = control(run)
     if checked["passed"] is False:
         text = (
-            f"The control failed: {listed(checked['pairs'])} must never part from itself, yet "
+            f"The control failed: {listed(checked['pairs']) or 'a model'} must never part from itself, yet "
             f"{plural(checked['findings'], 'finding')} and {plural(checked['revealed_draws'], 'draw')} say it does. "
             "Trust no number below until that is understood."
+            if checked["findings"] or checked["revealed_draws"]
+            else f"The control failed: {listed(checked['pairs']) or 'a model'} does not pass against itself. Trust no "
+            "number below until that is understood."
         )
         found.append(Alert("bad", text))
     for pair in run.tested():
-        found += _doubts(spoken(pair), pair["quantised_model"]["coverage"], run.baseline.get(pair["pair"]))
+        found += _doubts(spoken(pair), pair["quantised_model"], run.baseline.get(pair["pair"]))
+    found += _fragile(run)
     if not run.complete:
         text = (
             "This run is incomplete: it was interrupted or is still going. What stands here was measured, what is "
@@ -48,14 +58,41 @@ def alerts(run: Run) -> list[Alert]:
         text = (
             f"{plural(unconfirmed, 'finding')} did not reproduce alone in a fresh interpreter and {verb} not counted."
         )
-        found.append(Alert("note", text))
-    return found + [Alert("note", text) for text in (run.data["warnings"] if run.data else ())]
+        found.append(Alert("warn", text))
+    for pair in run.tested():
+        if not_quantised(pair["quantised_model"]):
+            text = f"{spoken(pair)} is not quantised: float32 throughout. Its rates say what that change did, no more."
+            found.append(Alert("note", text))
+    return found + [Alert("note", without_folders(text)) for text in (run.data["warnings"] if run.data else ())]
 
 
-def _doubts(name: str, coverage: Row, clean: Row | None) -> list[Alert]:
+def _fragile(run: Run) -> list[Alert]:
+    """References whose own class does not survive in-spec draws, one alert each."""
+    most: dict[str, float] = {}
+    for pair in run.tested():
+        row = run.rate(pair["pair"], "in_spec")
+        if row and row["enough"] and row["reference_moved_share"] > FRAGILE:
+            most[pair["reference"]] = max(most.get(pair["reference"], 0.0), row["reference_moved_share"])
+    return [
+        Alert(
+            "warn",
+            f"Float {name} itself left its class in {percent(share)} of the in-spec draws of all relations together: "
+            "the class itself does not survive, the reference is fragile before quantisation.",
+        )
+        for name, share in most.items()
+    ]
+
+
+def not_quantised(model: Row) -> bool:
+    """Whether a model under test is a float32 network by intention, such as a pruned one, and not by mishap."""
+    return model["coverage"]["kind"] == "float32" and model["quantisation"] not in PROMISES
+
+
+def _doubts(name: str, model: Row, clean: Row | None) -> list[Alert]:
     """Whether a pair is worth assessing at all."""
     found = []
-    if coverage["share"] < MOSTLY:
+    coverage = model["coverage"]
+    if coverage["share"] < MOSTLY and not not_quantised(model):
         text = (
             f"{name} is mostly float: only {percent(coverage['share'])} of its multiply-accumulates run quantised. "
             f"Left in float: {float_operators(coverage) or 'not told'}. A small divergence then says little about "
@@ -74,7 +111,7 @@ def _doubts(name: str, coverage: Row, clean: Row | None) -> list[Alert]:
 
 def float_operators(coverage: Row) -> str:
     """The operators left in float in words, empty where there are none."""
-    return listed([f"{op['op']} ×{op['count']} ({count(op['macs'])} MACs)" for op in coverage["float_ops"]])
+    return listed([f"{op['op']} ×{op['count']} ({large(op['macs'])} MACs)" for op in coverage["float_ops"]])
 
 
 def opening(run: Run) -> Section:
@@ -93,23 +130,28 @@ def opening(run: Run) -> Section:
     return Section("verdict", "Verdict", "verdict.html", values)
 
 
-def _tiles(run: Run, pair: Row) -> list[tuple[str, str, str]]:
-    """(what, number, beneath it) of one pair."""
+def _tiles(run: Run, pair: Row) -> list[Tile]:
+    """The numbers of one pair."""
     line = _overview(run, pair)
     tiles = []
     for tier, what in (("in_spec", "in spec: quantised leaves, float stays"), ("stress", "under stress: the same")):
         row = line[tier]
-        if row:
-            beneath = f"95 % interval {interval(row['revealed_lower'], row['revealed_upper'])}"
-            tiles.append((what, percent(row["revealed_rate"]), beneath))
+        if row and row["enough"]:
+            beneath = (
+                f"95 % interval {interval(row['revealed_lower'], row['revealed_upper'])}; float itself left in "
+                f"{percent(row['reference_moved_share'])}"
+            )
+            tiles.append(Tile(what, percent(row["revealed_rate"]), beneath))
+        elif row:
+            tiles.append(Tile(what, "not measured", why_not(row), told=False))
     if line["agreement"] is not None:
         patches = run.baseline[pair["pair"]]["patches"]
-        tiles.append(("agreement on clean patches", percent(line["agreement"]), f"of {count(patches)} patches"))
+        tiles.append(Tile("agreement on clean patches", percent(line["agreement"]), f"of {count(patches)} patches"))
     if line["found"] is not None:
         beneath = f"mildest severity {number(line['severity'], 2)}" if line["found"] else "within the budget"
-        tiles.append(("findings of the search", count(line["found"]), beneath))
+        tiles.append(Tile("findings of the search", count(line["found"]), beneath))
     sizes = f"{size(pair['reference_model']['size_bytes'])} → {size(pair['quantised_model']['size_bytes'])}"
-    return [*tiles, ("smaller than float", f"{line['smaller']:.1f}×", sizes)]
+    return [*tiles, Tile("smaller than float", f"{line['smaller']:.1f}×", sizes)]
 
 
 def _overview(run: Run, pair: Row) -> dict[str, Any]:
@@ -117,8 +159,8 @@ def _overview(run: Run, pair: Row) -> dict[str, Any]:
     found = run.found(pair["pair"])
     return {
         "name": spoken(pair),
-        "in_spec": headline_rate(run, pair, "in_spec"),
-        "stress": headline_rate(run, pair, "stress"),
+        "in_spec": run.rate(pair["pair"], "in_spec"),
+        "stress": run.rate(pair["pair"], "stress"),
         "agreement": run.baseline[pair["pair"]]["agreement"] if pair["pair"] in run.baseline else None,
         "found": len(found) if pair["pair"] in run.searches or found else None,
         "severity": found[0]["severity"] if found else None,
@@ -137,6 +179,8 @@ def models(run: Run) -> Section:
             "quantised": pair["quantised_model"],
             "coverage": coverage,
             "float_ops": float_operators(coverage),
+            "note": coverage["note"].partition("Left in float:")[0].strip(),
+            "quantised_at_all": not not_quantised(pair["quantised_model"]),
             "doubtful": coverage["share"] < MOSTLY,
         }
         rows.append(row)
@@ -152,6 +196,7 @@ def data(run: Run) -> Section:
         "data": run.data,
         "scene": _scene(run, found) if rgb is not None and "split" in run.quicklook else None,
         "sheet": pictures.png(rgb) if rgb is not None and "split" not in run.quicklook else None,
+        "notes": [without_folders(note) for note in run.data["split"]["notes"]] if run.data else [],
         "legend": pictures.SPLIT_COLOURS,
         "found": len(found),
     }
@@ -207,7 +252,7 @@ def limits(run: Run) -> Section:
     values = {
         "rows": rows,
         "relations": sorted({row["relation"] for row in drawn} - {EVERYTHING}),
-        "barren": sorted({row["relation"] for row in drawn if not row["eligible"]}),
+        "barren": sorted({f"{row['relation']} ({row['tier']})" for row in drawn if not row["enough"]}),
         "blocks": max((row["blocks"] for row in drawn), default=None),
         "runtime": run.manifest["runtime"],
         "data": run.data,

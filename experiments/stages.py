@@ -20,7 +20,7 @@ from diverget.outcome import Outcome
 from diverget.patches import Patches
 from diverget.problem import Problem, pose
 from diverget.randomness import Purpose, generator, integer, key
-from diverget.rates import draw_outcomes, in_space
+from diverget.rates import draw_outcomes
 from diverget.search import Generation
 from diverget.search import search as generations
 from diverget.space import Space
@@ -43,13 +43,13 @@ class Run:
     material: Material
     pool: ThreadPoolExecutor
 
-    def pose(self, pair: Pair) -> Problem:
-        """The problem of a pair in the run's own space."""
+    def pose(self, pair: Pair, ids: np.ndarray) -> Problem:
+        """The problem of a pair over the patches `ids` in the run's own space."""
         space = self.config.space(self.config.tier)
         return pose(
             pair.reference,
             pair.quantised,
-            self.material.patches(self.material.assessed, space.margin),
+            self.material.patches(ids, space.margin),
             space,
             self.material.sensor,
             objectives=self.config.search.chosen_objectives,
@@ -106,7 +106,7 @@ def _throughput(pool: ThreadPoolExecutor, model: TFLiteModel, patches: Patches) 
     return round(len(x) / (time.perf_counter() - started), 1)
 
 
-def rates(asked: Run, number: int, pair: Pair, problem: Problem) -> None:
+def rates(asked: Run, number: int, pair: Pair) -> None:
     """Measure how often: random draws of every relation, and of all together, in every tier: `rates/part-*.parquet`."""
     config, name = asked.config, f"rates/part-{number:02d}.parquet"
     if asked.store.has(name):
@@ -117,15 +117,14 @@ def rates(asked: Run, number: int, pair: Pair, problem: Problem) -> None:
         for relation in (EVERYTHING, *(entry.name for entry in config.relations))
     ]
     draws = 1 if pair.control else config.rates.draws
+    problem = asked.pose(pair, asked.material.rated)
     rows = []
     with asked.screen.stage(f"rates   {pair.name}", total=len(wanted)) as stage:
         for done, (tier, relation) in enumerate(wanted):
             stage.to(done, f"{tier} {relation}")
             space = config.space(tier, None if relation == EVERYTHING else relation)
-            patches = asked.material.patches(asked.material.assessed, space.margin)
-            outcomes = draw_outcomes(
-                in_space(problem, space, patches, seed=config.seed), draws=draws, seed=config.seed, name=relation
-            )
+            patches = asked.material.patches(asked.material.rated, space.margin)
+            outcomes = draw_outcomes(problem, space, patches, draws=draws, seed=config.seed, name=relation)
             rng = generator(config.seed, Purpose.BOOTSTRAP, key(tier), key(relation))
             rows.append(_rate_row(pair, tier, relation, outcomes, patches.blocks, rng))
     asked.store.write_table(name, rows, tables.RATES)
@@ -171,20 +170,22 @@ CONTROL_SHARE = 0.1
 
 
 def _candidates(config: RunConfig, pair: Pair, problem: Problem) -> int:
-    budget = int(config.search.budget * CONTROL_SHARE) if pair.control else config.search.budget
-    return max(config.search.population, budget // problem.queries(1))
+    if pair.control:
+        return max(config.search.population, int(config.search.budget * CONTROL_SHARE) // problem.queries(1))
+    return config.search.budget // problem.queries(1)
 
 
 def _part(number: int, generation: int) -> str:
     return f"evaluations/part-{number:02d}-{generation:05d}.parquet"
 
 
-def search(asked: Run, number: int, pair: Pair, problem: Problem) -> None:
+def search(asked: Run, number: int, pair: Pair) -> None:
     """Search one pair within its budget: one part of `evaluations/` a generation, written before the next is asked."""
     config, store = asked.config, asked.store
     done_name = f"evaluations/done-{number:02d}.json"
     if store.has(done_name):
         return
+    problem = asked.pose(pair, asked.material.assessed)
     objectives, limits = problem.objectives, problem.limits
     schema = tables.evaluations(problem.space, objectives, limits)
     total = _candidates(config, pair, problem)
@@ -238,7 +239,8 @@ def search(asked: Run, number: int, pair: Pair, problem: Problem) -> None:
             seed=integer(config.seed, Purpose.SEARCH, key(pair.name)),
         ):
             pass
-    store.write_json(done_name, {"pair": pair.name, "candidates": total, **spent})
+    speed = spent["queries"] / spent["seconds"] if spent["seconds"] else None
+    store.write_json(done_name, {"pair": pair.name, "queries": total * problem.queries(1), "queries_per_second": speed})
 
 
 def _check_belongs(rows: Sequence[dict[str, Any]], generation: Generation, space: Space, path: Path) -> None:
@@ -267,7 +269,7 @@ def findings(asked: Run, subjects: Subjects) -> list[dict[str, Any]]:
         stored = [row for part in parts for row in store.read_table(str(part.relative_to(store.root)))]
         leads = tables.leads_of(stored)
         with asked.screen.stage(f"shrink  {pair.name}", total=1) as stage:
-            problem = asked.pose(pair)
+            problem = asked.pose(pair, asked.material.assessed)
             found = distil(
                 problem,
                 leads,

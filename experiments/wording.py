@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 NARROW = "\u202f"
@@ -67,6 +68,17 @@ def points(value: float | None) -> str:
     return f"{100 * value:+.2f}".replace("-", "−") + f"{NARROW}pp"
 
 
+def large(value: float | None) -> str:
+    """A large count to three digits, with the SI letter that a unit may follow: `23.0 M`."""
+    if value is None:
+        return NOTHING
+    for letter, scale in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= scale:
+            digits = max(0, 3 - len(f"{int(value / scale)}"))
+            return f"{value / scale:.{digits}f}{NARROW}{letter}"
+    return count(value)
+
+
 def size(value: float | None) -> str:
     """Bytes in kB or MB."""
     if value is None:
@@ -92,6 +104,11 @@ def listed(items: Sequence[str], *, most: int = 6) -> str:
     if len(items) > most:
         return f"{', '.join(items[:most])} and {len(items) - most} more"
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""
+
+
+def without_folders(text: str) -> str:
+    """`text` with every absolute path in it cut to the name of the file."""
+    return re.sub(r"(?<![\w/.:])/(?:[^\s/]+/)+(?=[^\s/])", "", text)
 
 
 def cut(text: str, length: int) -> str:

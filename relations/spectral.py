@@ -142,13 +142,23 @@ def _mixed(x: np.ndarray, taps: tuple[tuple[np.ndarray, np.ndarray], ...]) -> np
         parts = (np.take_along_axis(pixels, i[:, None], axis=2) * w[:, None] for i, w in taps)
         return reduce(np.add, parts).reshape(x.shape)
     mixed = np.empty_like(pixels)
-    number = np.arange(bands)
+    # Rows that share their values, as all rows of one candidate do, share one matrix: the same products, built once.
+    shared = all((index == index[:1]).all() and (weight == weight[:1]).all() for index, weight in taps)
+    if shared:
+        taps = tuple((index[:1], weight[:1]) for index, weight in taps)
+        return np.matmul(pixels, _matrices(taps, bands), out=mixed).reshape(x.shape)
     step = max(1, _BLOCK // bands**2)
     for start in range(0, rows, step):
         block = slice(start, start + step)
-        kernels = np.zeros((len(pixels[block]), bands, bands), dtype=np.float32)
-        row = np.arange(len(kernels))[:, None]
-        for index, weight in taps:
-            kernels[row, index[block], number] += weight[block]
+        kernels = _matrices(tuple((index[block], weight[block]) for index, weight in taps), bands)
         np.matmul(pixels[block], kernels, out=mixed[block])
     return mixed.reshape(x.shape)
+
+
+def _matrices(taps: tuple[tuple[np.ndarray, np.ndarray], ...], bands: int) -> np.ndarray:
+    """The taps of each row as a matrix, (n, b, b) float32: column b holds the weights that make up band b."""
+    kernels = np.zeros((len(taps[0][0]), bands, bands), dtype=np.float32)
+    row, number = np.arange(len(kernels))[:, None], np.arange(bands)
+    for index, weight in taps:
+        kernels[row, index, number] += weight
+    return kernels

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -23,6 +24,18 @@ VALUES = ("__tensor__", "__numpy__", "__keras_tensor__", "__tuple__", "__ellipsi
 
 REACHING_OUT = ("Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer")
 """Keras' own classes that run code or graphs from elsewhere."""
+
+DAMAGES = (
+    KeyError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What reading a damaged file raises; too deep a configuration is a RecursionError, which is a RuntimeError."""
 
 PURE_OPERATORS = ("math.", "nn.", "__operators__.")
 """TensorFlow functions that a Keras 2 file may name: they compute; others (`io.`, say) reach outside."""
@@ -100,17 +113,23 @@ def network_digest(path: Path) -> str:
     """SHA-256 of configuration and weights: the same for two files of one network, whenever they were written."""
     path = Path(path)
     config, written_by = _configuration(path)
-    found = sha256(json.dumps([_stable(config), written_by], sort_keys=True).encode())
-    with _weights(path) as file:
+    found = sha256(json.dumps([config, written_by], sort_keys=True).encode())
 
-        def add(name: str, item: h5py.Group | h5py.Dataset) -> None:
-            # The optimiser's state does not change what the network computes.
-            if isinstance(item, h5py.Dataset) and not name.startswith("optimizer"):
-                values = np.asarray(item[()])
-                found.update(f"{name} {values.shape} {values.dtype.str} ".encode())
-                found.update(values.tobytes())
+    def add(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        # The optimiser's state does not change what the network computes.
+        if isinstance(item, h5py.Dataset) and not name.startswith("optimizer"):
+            values = np.asarray(item[()])
+            found.update(f"{name} {values.shape} {values.dtype.str} ".encode())
+            found.update(values.tobytes())
 
-        file.visititems(add)
+    try:
+        with _weights(path) as file:
+            file.visititems(add)
+    except DAMAGES as error:
+        raise ValueError(
+            f"Expected the weights of a Keras network in {path}, got a file where they cannot be read ({error}); save "
+            "it with model.save() and copy it whole."
+        ) from None
     return found.hexdigest()
 
 
@@ -125,23 +144,40 @@ def _configuration(path: Path) -> tuple[dict[str, Any], str]:
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                config = json.loads(archive.read("config.json"))
-                written_by = json.loads(archive.read("metadata.json")).get("keras_version", "")
+                config = _stable(json.loads(archive.read("config.json")))
+                metadata = json.loads(archive.read("metadata.json"))
+                written_by = metadata.get("keras_version", "") if isinstance(metadata, dict) else ""
         else:
             with h5py.File(path, "r") as file:
-                config = json.loads(file.attrs["model_config"])
+                config = _stable(json.loads(file.attrs["model_config"]))
                 written_by = file.attrs.get("keras_version", "")
-    except (KeyError, OSError, ValueError, zipfile.BadZipFile) as error:
+    except DAMAGES as error:
         raise ValueError(
             f"Expected a whole Keras network, a .keras archive or an .h5 file with its configuration, got {path}, "
             f"where it cannot be read ({error}); save it with model.save(), not save_weights(), and copy it whole."
         ) from None
-    if not isinstance(config, dict) or not isinstance(config.get("config"), dict):
+    if not isinstance(config, dict) or not isinstance(config.get("config"), dict) or not _well_formed(config):
         raise ValueError(
             f"Expected the configuration of a Sequential or Functional network in {path}, got "
             f"{str(config)[:80]!r}; a subclassed network carries none: convert it to .tflite where its code lives."
         )
     return config, written_by.decode() if isinstance(written_by, bytes) else str(written_by)
+
+
+def _well_formed(layer: Any) -> bool:
+    """Whether every layer is an object, and every shape a list, as Keras writes them."""
+    if not isinstance(layer, dict):
+        return False
+    inner = layer.get("config")
+    if not isinstance(inner, dict):
+        return inner is None or isinstance(inner, str)
+    shapes = [inner.get(key) for key in ("batch_shape", "batch_input_shape")]
+    layers = inner.get("layers", [])
+    return (
+        all(shape is None or isinstance(shape, list) for shape in shapes)
+        and isinstance(layers, list)
+        and all(map(_well_formed, layers))
+    )
 
 
 def _weights(path: Path) -> h5py.File:
@@ -181,9 +217,8 @@ def _foreign(node: Any) -> tuple[list[str], list[str]]:
                 lambdas.append(name)
             else:
                 custom.append(str(inner if class_name == "function" else node.get("registered_name") or class_name))
-        for key, value in node.items():
-            if key != "compile_config":  # Networks are loaded without it.
-                visit(value, name)
+        for value in node.values():
+            visit(value, name)
 
     visit(node, "?")
     return list(dict.fromkeys(lambdas)), list(dict.fromkeys(custom))
@@ -209,7 +244,8 @@ def _own(node: dict[str, Any]) -> bool:
 
 
 def _stable(node: Any) -> Any:
-    """A configuration without what changes from one save to the next: memory addresses, training settings."""
+    """A configuration without what changes from one save to the next: memory addresses, and training settings,
+    without which networks are loaded."""
     if isinstance(node, dict):
         return {key: _stable(value) for key, value in node.items() if key not in ("shared_object_id", "compile_config")}
     return [_stable(item) for item in node] if isinstance(node, list) else node

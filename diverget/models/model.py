@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -79,8 +80,7 @@ def check_input(model: Model, patch_shape: tuple[int, int, int]) -> None:
 
 
 def _laid_out(preprocessing: Preprocessing, layout: str, patch_shape: tuple[int, int, int]) -> tuple[int, ...]:
-    other = Preprocessing(preprocessing.shift, preprocessing.scale, preprocessing.components, layout)
-    return other.shape(patch_shape)
+    return replace(preprocessing, layout=layout).shape(patch_shape)
 
 
 def check_pair(reference: Model, quantised: Model) -> None:

@@ -18,32 +18,35 @@ LAYOUTS = {
 }
 """The axes of a prepared input, by name."""
 
-KEYS = ("shift", "scale", "components", "layout")
+KEYS = ("shift", "scale", "components", "layout", "order")
 SMALLEST_SHARE = 1e-10
 """Components with a smaller share of the variance than this are rounding errors of float32 data."""
 
 
 @dataclass(frozen=True, eq=False)
 class Preprocessing:
-    """Prepared inputs z = ((x - shift) / scale) @ components, laid out for the network.
+    """Prepared inputs z = ((x[order] - shift) / scale) @ components, laid out for the network.
 
     Attributes:
         shift: (b,) float32 in the unit of the scene, or (1,) where all bands share one number.
         scale: (b,) or (1,) float32 in the unit of the scene, never 0.
         components: (b, K) float32, or None where the bands stay as they are (K = b).
         layout: `hwb` (n, h, w, K), `hwb1` (n, h, w, K, 1) or `centre` (n, K, 1), the centre pixel alone.
+        order: (b,) int64, where each band that the network knows stands in a raw patch; None where both agree.
 
     Raises:
-        ValueError: shapes that do not fit together, values that are not finite, a scale of 0, another layout.
+        ValueError: shapes that do not fit together, values that are not finite, a scale of 0, another layout, an
+            order that is no permutation.
     """
 
     shift: np.ndarray
     scale: np.ndarray
     components: np.ndarray | None
     layout: str
+    order: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        if self.layout not in LAYOUTS:
+        if not isinstance(self.layout, str) or self.layout not in LAYOUTS:
             raise ValueError(
                 f"Expected the layout of a preprocessing to be one of {', '.join(LAYOUTS)}, got {self.layout!r}; "
                 f"choose the one that gives the network its axes: {LAYOUTS}."
@@ -52,7 +55,8 @@ class Preprocessing:
             value = getattr(self, name)
             if value is None and name == "components":
                 continue
-            array = np.array(value, dtype=np.float32, ndmin=1, order="C")
+            with np.errstate(over="ignore"):  # Too large a number is told below, as infinite.
+                array = np.array(value, dtype=np.float32, ndmin=1, order="C")
             if array.ndim != (2 if name == "components" else 1) or not array.size or not np.isfinite(array).all():
                 wanted = "a (bands, K) matrix" if name == "components" else "a number or one number a band"
                 raise ValueError(
@@ -66,16 +70,29 @@ class Preprocessing:
                 f"Expected a scale other than 0 in every band of a preprocessing, got 0 in band(s) "
                 f"{np.flatnonzero(self.scale == 0)[:5].tolist()}; use 1 for a band without contrast."
             )
-        if self.bands is not None and {len(self.shift), len(self.scale)} - {1, self.bands}:
+        if self._fitted is not None and {len(self.shift), len(self.scale)} - {1, self._fitted}:
             raise ValueError(
                 f"Expected shift, scale and components of a preprocessing to agree in bands, got {len(self.shift)}, "
                 f"{len(self.scale)} and {None if self.components is None else len(self.components)}; "
                 "give one number, or one a band."
             )
+        if self.order is not None:
+            order = np.array(self.order, dtype=np.int64, ndmin=1)
+            if not np.array_equal(np.sort(order), np.arange(len(order))) or self._fitted not in (None, len(order)):
+                raise ValueError(
+                    f"Expected an order of a preprocessing that names each of its {self._fitted or len(order)} bands "
+                    f"once, counted from 0, got {len(order)} entries {order[:8].tolist()}; mend or remove it."
+                )
+            order.setflags(write=False)
+            object.__setattr__(self, "order", order)
 
     @property
     def bands(self) -> int | None:
         """The bands expected of a raw patch; None where any number will do."""
+        return self._fitted if self.order is None else len(self.order)
+
+    @property
+    def _fitted(self) -> int | None:
         if self.components is not None:
             return len(self.components)
         longest = max(len(self.shift), len(self.scale))
@@ -88,7 +105,14 @@ class Preprocessing:
         arrays: tuple[np.ndarray | None, ...] = (self.shift, self.scale, self.components)
         for array in arrays:
             found.update(b"-" if array is None else repr(array.shape).encode() + array.astype("<f4").tobytes())
+        if self.order is not None and self._moves:
+            found.update(b"order" + self.order.astype("<i8").tobytes())
         return found.hexdigest()
+
+    @cached_property
+    def _moves(self) -> bool:
+        """Whether the order is another than the one of a raw patch."""
+        return self.order is not None and bool((np.diff(self.order) < 0).any())
 
     @cached_property
     def _affine(self) -> tuple[np.ndarray, np.ndarray]:
@@ -125,6 +149,8 @@ class Preprocessing:
         count, height, width, bands = x.shape
         if self.layout == "centre":
             x = x[:, height // 2, width // 2, None, None]
+        if self.order is not None and self._moves:
+            x = np.take(x, self.order, axis=-1)
         if self.components is None:
             z = x
             if self.shift.any():
@@ -148,11 +174,13 @@ class Preprocessing:
             "components": None if self.components is None else self.components.tolist(),
             "layout": self.layout,
         }
+        if self.order is not None:
+            content["order"] = self.order.tolist()
         Path(path).write_text(json.dumps(content) + "\n", encoding="utf-8")
 
     def describe(self) -> str:
         """One sentence for the report."""
-        steps = []
+        steps = ["with the bands in the order of the data file"] if self._moves else []
         if self.shift.any():
             steps.append(f"minus {_told(self.shift)}")
         if (self.scale != 1).any():
@@ -170,11 +198,6 @@ def _told(values: np.ndarray) -> str:
 def identity(layout: str = "hwb") -> Preprocessing:
     """A preprocessing that leaves the values as they are."""
     return Preprocessing(shift=np.zeros(1), scale=np.ones(1), components=None, layout=layout)
-
-
-def scaling(factor: float, layout: str = "hwb") -> Preprocessing:
-    """A preprocessing that divides every value by `factor`: 255 takes grey levels to [0, 1]."""
-    return Preprocessing(shift=np.zeros(1), scale=np.array([factor]), components=None, layout=layout)
 
 
 def fit(pixels: np.ndarray, *, pca: int | None, whiten: bool, layout: str) -> Preprocessing:
@@ -235,9 +258,9 @@ def fit(pixels: np.ndarray, *, pca: int | None, whiten: bool, layout: str) -> Pr
 def load(path: Path) -> Preprocessing:
     """The preprocessing written in a small JSON file.
 
-    `{"shift": number or list, "scale": number or list, "components": [[...], ...] or null, "layout": "hwb"}`;
-    what is left out does nothing: shift 0, scale 1, no components, layout `hwb`. A list has one entry a band,
-    `components` one row a band.
+    `{"shift": number or list, "scale": number or list, "components": [[...], ...] or null, "layout": "hwb",
+    "order": list or null}`; what is left out does nothing: shift 0, scale 1, no components, layout `hwb`, the bands as
+    they come. A list has one entry a band, `components` one row a band.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -250,7 +273,7 @@ def load(path: Path) -> Preprocessing:
         )
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(
             f"Expected JSON in the preprocessing file {path}, got text that does not parse ({error}); "
             f"write an object with the keys {', '.join(KEYS)}."
@@ -265,13 +288,21 @@ def load(path: Path) -> Preprocessing:
     for key, default in (("shift", 0.0), ("scale", 1.0), ("components", None)):
         value = content.get(key, default)
         try:
-            arrays[key] = None if value is None and key == "components" else np.array(value, dtype=np.float32, ndmin=1)
-        except (TypeError, ValueError):
+            with np.errstate(over="ignore"):
+                array = None if value is None and key == "components" else np.array(value, np.float32, ndmin=1)
+            arrays[key] = array
+        except (TypeError, ValueError, OverflowError):
             raise ValueError(
                 f"Expected numbers under {key!r} in the preprocessing file {path}, got {str(value)[:80]}; "
                 "write a number, a list with one number a band, or for components a list of equally long rows."
             ) from None
+    order = content.get("order")
+    if order is not None and not (isinstance(order, list) and all(type(i) is int and 0 <= i < 10**6 for i in order)):
+        raise ValueError(
+            f"Expected a list of band numbers, counted from 0, under 'order' in the preprocessing file {path}, got "
+            f"{str(order)[:80]}; mend or remove it."
+        )
     try:
-        return Preprocessing(**arrays, layout=content.get("layout", "hwb"))  # type: ignore[arg-type]
+        return Preprocessing(**arrays, layout=content.get("layout", "hwb"), order=order)  # type: ignore[arg-type]
     except ValueError as error:
         raise ValueError(f"{error} It was read from {path}.") from None

@@ -157,23 +157,6 @@ def float_check(
     return float(np.abs(expected - model.infer(z)).max())
 
 
-def describe(keras_path: Path, *, timeout: float = 120, trust: bool = False) -> dict[str, Any]:
-    """`parameters` (number of weights) and `layers` (class name, output shape) of a Keras network.
-
-    Raises:
-        FileNotFoundError, ValueError: as `convert` does.
-    """
-    keras_path = Path(keras_path)
-    found = _inspected(keras_path, trust)
-    return run(
-        describe_job,
-        {"keras": str(keras_path), "family": found.family, "trust": trust},
-        task=f"the description of {keras_path}",
-        advice="check that Keras itself opens the file",
-        timeout=timeout,
-    )
-
-
 def _inspected(path: Path, trust: bool) -> KerasFile:
     found = inspect_keras(path)
     if not trust:
@@ -262,10 +245,3 @@ def predict_job(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
         parts.append(np.asarray(model(padded, training=False))[: len(part)])
     np.save(payload["outputs"], np.concatenate(parts).astype(np.float32))
     return {}
-
-
-def describe_job(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
-    """Job: count what a Keras network holds."""
-    model = _opened(payload)
-    layers = [[type(layer).__name__, list(getattr(layer.output, "shape", ()))] for layer in model.layers]
-    return {"parameters": int(model.count_params()), "layers": layers}

@@ -160,15 +160,3 @@ SPECTRAL = Architecture(
 
 ALL = (HYBRIDSN, DEPTHWISE, SPECTRAL)
 NAMES = tuple(architecture.name for architecture in ALL)
-
-
-def get(name: str) -> Architecture:
-    """The architecture called `name`.
-
-    Raises:
-        ValueError: there is none.
-    """
-    for architecture in ALL:
-        if architecture.name == name:
-            return architecture
-    raise ValueError(f"Expected the name of an architecture, got {name!r}; choose one of {', '.join(NAMES)}.")

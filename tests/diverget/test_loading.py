@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from diverget.loading import load_images, load_scene, load_split_map
+from diverget.loading import load_images, load_scene
 from diverget.scene import UNLABELLED
 
 H, W, B = 5, 7, 4
@@ -179,6 +179,9 @@ def test_class_names_and_negative_labels(tmp_path: Path, cube: np.ndarray, gt: n
     assert "Negative labels" in scene.origin["warnings"][0]
     with pytest.raises(ValueError, match=r"3 class names.*\[3, 7, 12\].*got 2 \(corn, hay\)"):
         load_scene(path, class_names=["corn", "hay"])
+    named = load_scene(path, class_names=[f"name {value}" for value in range(1, 15)])
+    assert named.labels is not None and [named.labels[row, 0] for row in range(3)] == [2, 6, 11]
+    assert named.class_names[6] == "name 7" and named.origin["label_values"] == list(range(1, 15))
     with pytest.raises(ValueError, match=r"only unlabelled ones in gt"):
         load_scene(npz(tmp_path, cube=cube, gt=gt * 0))
 
@@ -330,13 +333,6 @@ def test_digest_follows_cube_labels_and_wavelengths(tmp_path: Path, cube: np.nda
     assert first != load_scene(npz(tmp_path, cube=cube, gt=gt), wavelengths=nm).digest
 
 
-def test_split_map(tmp_path: Path, gt: np.ndarray) -> None:
-    np.savez(tmp_path / "map.npz", part=gt % 4)
-    assert np.array_equal(load_split_map(tmp_path / "map.npz", size=(H, W)), gt % 4)
-    with pytest.raises(ValueError, match=r"size 9 x 9, got part \(5, 7\)"):
-        load_split_map(tmp_path / "map.npz", size=(9, 9))
-
-
 def write_idx(path: Path, array: np.ndarray) -> Path:
     raw = struct.pack(f">HBB{array.ndim}i", 0, 0x08, array.ndim, *array.shape) + array.tobytes()
     path.write_bytes(gzip.compress(raw) if path.suffix == ".gz" else raw)
@@ -355,8 +351,6 @@ def test_idx_images(tmp_path: Path, suffix: str) -> None:
     assert found.labels is not None and found.labels.tolist() == [0, 1, 2, 1, 0, 2]
     assert found.class_names == ("class 0", "class 1", "class 5")
     assert found.value_range == (0.0, 255.0)
-    few = load_images(x, labels=y, limit=2)
-    assert len(few.images) == 2 and few.labels is not None and len(few.labels) == 2 and len(few.class_names) == 3
     x.write_bytes(x.read_bytes()[:-2])
     with pytest.raises(ValueError, match=r"x-idx3.*copy or download it again"):
         load_images(x)
@@ -367,9 +361,15 @@ def test_npz_images(tmp_path: Path) -> None:
     found = load_images(npz(tmp_path, x=images, y=np.array([[2], [2], [9], [-1]])), class_names=["cat", "dog"])
     assert found.labels is not None and found.labels.tolist() == [0, 0, 1, UNLABELLED]
     assert found.class_names == ("cat", "dog")
+    digits = load_images(tmp_path / "scene.npz", class_names=list("0123456789"))
+    assert digits.labels is not None and digits.labels.tolist() == [2, 2, 9, UNLABELLED]
+    with pytest.raises(ValueError, match=r"correct images\.class_names"):
+        load_images(tmp_path / "scene.npz", class_names=["cat"])
+    with pytest.raises(ValueError, match=r"set images\.value_range"):
+        load_images(tmp_path / "scene.npz", value_range=(1, 1))
     assert found.value_range[0] == pytest.approx(images.min())
     with pytest.raises(
-        ValueError, match=r"x_train \(4, 3, 3, 2\), x_test \(4, 3, 3, 2\); choose one with scene\.image_key"
+        ValueError, match=r"x_train \(4, 3, 3, 2\), x_test \(4, 3, 3, 2\); choose one with images\.image_key"
     ):
         load_images(npz(tmp_path, x_train=images, x_test=images))
     images[2, 0, 0, 0] = np.nan
@@ -377,8 +377,6 @@ def test_npz_images(tmp_path: Path) -> None:
         load_images(npz(tmp_path, x=images))
     with pytest.raises(ValueError, match=r"4 integer labels, one an image"):
         load_images(npz(tmp_path, x=images, y=np.arange(5)), label_key="y")
-    with pytest.raises(ValueError, match=r"scene\.limit 0"):
-        load_images(npz(tmp_path, x=images), limit=0)
 
 
 @pytest.mark.real_data

@@ -23,6 +23,8 @@ def evidence(reference_source: list, quantised_source: list, reference: list, qu
     [
         ((A, B, A, A), Outcome.INHERITED),
         ((A, B, B, A), Outcome.INHERITED),
+        ((A, [0.4, 0.4, 0.2], A, B), Outcome.INHERITED),
+        (([0.4, 0.39995, 0.2], A, A, B), Outcome.INHERITED),
         ((A, A, B, B), Outcome.MOVED_TOGETHER),
         ((A, A, B, A), Outcome.MOVED_APART),
         ((A, A, B, C), Outcome.MOVED_APART),

@@ -8,10 +8,12 @@ import pytest
 
 import diverget.problem as module
 from diverget.outcome import Outcome, judge
+from diverget.patches import draw_field
 from diverget.problem import Problem
 from diverget.rates import draw_outcomes
 from diverget.scene import Scene
 from diverget.space import rows_of
+from relations import get
 from tests.conftest import toy_problem
 from tests.toys import linear_pair
 
@@ -82,12 +84,30 @@ def test_a_model_against_itself_reveals_nothing(scene: Scene, problem: Problem) 
         assert evaluation.counts[:, outcome].sum() == 0
 
 
-def test_rates_are_the_same_for_every_batching_and_differ_by_seed(problem: Problem) -> None:
-    first = draw_outcomes(problem, draws=3, seed=1, name="x")
+def test_rates_repeat_and_differ_by_seed_and_name(problem: Problem) -> None:
+    def drawn(*, seed: int, name: str) -> np.ndarray:
+        return draw_outcomes(problem, problem.space, problem.patches, draws=3, seed=seed, name=name)
+
+    first = drawn(seed=1, name="x")
     assert first.shape == (len(problem.patches), 3)
-    np.testing.assert_array_equal(first, draw_outcomes(problem, draws=3, seed=1, name="x"))
-    assert (first != draw_outcomes(problem, draws=3, seed=2, name="x")).any()
-    assert (first != draw_outcomes(problem, draws=3, seed=1, name="y")).any()
+    np.testing.assert_array_equal(first, drawn(seed=1, name="x"))
+    assert (first != drawn(seed=2, name="x")).any()
+    assert (first != drawn(seed=1, name="y")).any()
+
+
+def test_every_draw_has_noise_of_its_own_and_the_search_keeps_one(problem: Problem) -> None:
+    stripes = get("stripes")
+    fields = [draw_field(stripes, problem.patches, seed=3, draw=draw) for draw in (0, 0, 1, 2)]
+    values = [field.values for field in fields if field is not None]
+    np.testing.assert_array_equal(values[0], values[1])
+    assert (values[1] != values[2]).any() and (values[2] != values[3]).any()
+
+
+def test_fields_too_large_to_hold_are_cut_anew(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+    u = points(problem, 3)
+    held = problem.evaluate(u)
+    monkeypatch.setattr(module, "CUT_BYTES", 0)
+    np.testing.assert_array_equal(held.scores, replace(problem).evaluate(u).scores)
 
 
 def test_fields_do_not_depend_on_which_patches_are_asked_for(

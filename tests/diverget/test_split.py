@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from diverget.blocks import ASSESSMENT, CALIBRATION, DROPPED, TRAIN, grid, group, parts
 from diverget.loading import load_scene
 from diverget.scene import UNLABELLED, ImageSet, Scene
-from diverget.split import Split, given, limit, split
+from diverget.split import Split, limit, split
 
 
 def scene_of(labels: np.ndarray | None, *, valid: np.ndarray | None = None, shape: tuple[int, int] = (60, 60)) -> Scene:
@@ -217,23 +217,6 @@ def test_too_little_ground_truth() -> None:
         split(scene_of(labels), patch=29, seed=0)
 
 
-def test_a_given_map_is_kept_and_its_leakage_measured() -> None:
-    codes = np.zeros((60, 60), dtype=np.int64)
-    codes[:20], codes[20:30], codes[40:] = 1, 2, 3
-    scene = scene_of(plots())
-    found = given(scene, codes, patch=9)
-    assert found.protocol == "given" and found.leakage == 0
-    assert (codes.ravel()[found.train] == 1).all() and (codes.ravel()[found.assessment] == 3).all()
-    codes[20:40], codes[30:34] = 3, 2
-    leaking = given(scene, codes, patch=9)
-    assert leaking.centre_leakage == (distance_to(leaking.assessment, leaking.train, 60) <= 4).mean() > 0
-    assert "Leakage" in leaking.notes[-1]
-    with pytest.raises(ValueError, match=r"60 x 60 codes.*got shape \(60, 60\) with the other codes \[7\]"):
-        given(scene, np.full((60, 60), 7), patch=9)
-    with pytest.raises(ValueError, match=r"none for train"):
-        given(scene, np.full((60, 60), 3), patch=9)
-
-
 @settings(max_examples=30, deadline=None)
 @property_of(count=st.integers(1, 400), seed=st.integers(0, 99), classes=st.integers(1, 5))
 def test_limit_is_even_over_classes_and_blocks(count: int, seed: int, classes: int) -> None:
@@ -257,7 +240,7 @@ def test_limit_is_even_over_classes_and_blocks(count: int, seed: int, classes: i
 
 
 def test_limit_refuses_nonsense() -> None:
-    with pytest.raises(ValueError, match=r"count=0 with 2 ids, 2 labels and 1 blocks; correct scene\.limit"):
+    with pytest.raises(ValueError, match=r"count=0 with 2 ids, 2 labels and 1 blocks; correct split\.assessed"):
         limit(np.arange(2), np.zeros(2), np.zeros(1), count=0, seed=0)
 
 

@@ -34,10 +34,10 @@ RELATIONS = (
 )
 REVEALING = np.array([1, 2, 6, 2, 9, 5, 4, 1, 7, 3, 8, 0]) / 1000
 CHAINS = (
-    ("gaussian_blur sigma {:.2f} px", "gaussian_blur.sigma"),
-    ("stripes share 0.02 fraction of columns, gain {:.3f} fraction of signal", "stripes.gain"),
-    ("haze optical_depth {:.3f} at 550 nm", "haze.optical_depth"),
-    ("gaussian_noise sigma {:.3f} fraction of signal", "gaussian_noise.sigma"),
+    ("gaussian_blur {:.2f} px", "gaussian_blur.sigma"),
+    ("stripes 0.02 share of the columns, {:.3f} share of the signal", "stripes.gain"),
+    ("haze {:.3f} optical depth at 550 nm", "haze.optical_depth"),
+    ("gaussian_noise {:.3f} share of the signal", "gaussian_noise.sigma"),
 )
 STEP = 1 / 256
 
@@ -222,6 +222,7 @@ def _data(cube: np.ndarray, nm: np.ndarray | None, classes: tuple[str, ...], ima
             "patch": 9,
             "counts": {"train": 5120, "calibration": 512, "assessment": 3011},
             "assessed": 240,
+            "rated": 960,
             "per_class": [
                 {"class": c, "train": 820 + 7 * i, "calibration": 80 + i, "assessment": 500 - 9 * i}
                 for i, c in enumerate(classes)
@@ -475,7 +476,7 @@ def _finding(
         run / file,
         source=source,
         follow_up=after,
-        margins=np.array([margin]),
+        margins=np.array([margin, 0]),
         field_stripes=np.zeros((1, 9, 1), np.float32),
         **dict(zip(("reference_source", "quantised_source", "reference", "quantised"), tops, strict=True)),
     )

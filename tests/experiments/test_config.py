@@ -2,8 +2,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from diverget.scene import ImageSet
+from diverget.split import split
 from experiments.config import ConfigError, load
 from experiments.criteria import check, parse
 from experiments.schema import RunConfig
@@ -75,6 +78,19 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
         ("quantisations: [int8, int8]", "'int8' twice"),
         ("split: {fractions: [0.5, 0.5, 0.5]}", "add up to 1"),
         ("references: [{path: x.tflite}]", "cannot be quantised"),
+        ("references: [{zoo: depthwise, name: int8}]", "got 'int8' in both; add `name:` to one"),
+        (
+            "references: [{zoo: depthwise, name: a}, {zoo: spectral, name: a.int8}]",
+            "got a.int8.tflite twice; change a `name:`",
+        ),
+        ("references: [{zoo: depthwise, trust: true}]", "`zoo` leaves without effect, got `trust`"),
+        ("references: [{zoo: depthwise, preprocessing: x.json}]", "got `preprocessing`; remove it"),
+        ("references: [{path: x.keras, epochs: 3, batch: 2}]", "`path` leaves without effect, got `epochs`, `batch`"),
+        ("references: [{path: x.keras, train_limit: 3}]", "got `train_limit`"),
+        ("quantisations: [{quantisation: int8, trust: true}]", "`quantisation` leaves without effect, got `trust`"),
+        ("scene: {synthetic: {}, cube_key: c}", "`synthetic` leaves without effect, got `cube_key`"),
+        ("rates: {tiers: [stress, stress]}", "each once, got ['stress', 'stress']"),
+        ("rates: {tiers: []}", "each once, got []"),
     ],
 )
 def test_each_problem_says_where_and_what_to_do(tmp_path: Path, change: str, told: str) -> None:
@@ -85,7 +101,33 @@ def test_each_problem_says_where_and_what_to_do(tmp_path: Path, change: str, tol
     assert told in str(problem.value)
 
 
-@pytest.mark.parametrize("text", ["- a\n- b\n", "name: [", "3", ""])
+def test_two_files_of_one_name_are_told_to_be_named_apart(tmp_path: Path) -> None:
+    text = MINIMAL.replace("[depthwise]", "[{path: a/model.tflite}]").replace("[int8]", "[{path: b/model.tflite%s}]")
+    with pytest.raises(ConfigError, match="'model' in both; add `name:` to one"):
+        load(written(tmp_path, text % ""))
+    assert load(written(tmp_path, text % ", name: small")).quantisations[0].label == "small"
+
+
+def test_images_have_no_blocks(tmp_path: Path) -> None:
+    text = MINIMAL.replace("scene: {synthetic: {height: 64, width: 64}}", "images: {path: x.npz}")
+    load(written(tmp_path, text))
+    with pytest.raises(ConfigError, match=r"no `split\.block` beside `images`, got 5"):
+        load(written(tmp_path, text + "split: {block: 5}\n"))
+
+
+@pytest.mark.parametrize("shares", [[0.5, 0.1, 0.4000005], [0.333, 0.333, 0.333], [0.5, 0.1, 0.4], [0.2, 0.3, 0.5004]])
+def test_shares_are_made_to_add_up_once(tmp_path: Path, shares: list[float]) -> None:
+    config = load(written(tmp_path, MINIMAL + f"split: {{fractions: {shares}}}\n"))
+    assert sum(config.split.fractions) == pytest.approx(1, abs=1e-12)
+    assert config.split.fractions == pytest.approx(shares, abs=1e-3)
+    assert RunConfig.model_validate(config.effective()) == config
+    images = ImageSet(
+        name="x", images=np.zeros((90, 3, 3, 1), np.float32), labels=None, class_names=(), value_range=(0, 1), digest=""
+    )
+    assert len(split(images, patch=3, fractions=config.split.fractions, seed=0).train) > 0
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "name: [", "3", "", "[" * 5000, "a: &a [*a]", "a: 2024-13-45"])
 def test_what_is_no_config_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError):
         load(written(tmp_path, text))
@@ -100,7 +142,16 @@ def test_overrides_reach_every_depth(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "override",
-    ["patch", "=3", "name.first=x", "references.4.zoo=x", "references.x=y", "references.0.zoo.a=1", "relations.0.x=1"],
+    [
+        f"seed={'[' * 5000}",
+        "patch",
+        "=3",
+        "name.first=x",
+        "references.4.zoo=x",
+        "references.x=y",
+        "references.0.zoo.a=1",
+        "relations.0.x=1",
+    ],
 )
 def test_an_override_that_leads_nowhere_is_refused(tmp_path: Path, override: str) -> None:
     with pytest.raises(ConfigError):
@@ -129,6 +180,16 @@ def test_the_digest_follows_the_content_of_files_and_not_their_place(tmp_path: P
     config = load(written(tmp_path, MINIMAL))
     assert config.digest() == load(written(tmp_path, MINIMAL + "workers: 5\n")).digest()
     assert config.digest() != load(written(tmp_path, MINIMAL + "seed: 5\n")).digest()
+
+
+def test_the_digest_covers_the_data_file_of_an_envi_header(tmp_path: Path) -> None:
+    envi = pytest.importorskip("spectral.io.envi", reason="needs the extra diverget[envi]")
+    config = load(written(tmp_path, MINIMAL.replace("{synthetic: {height: 64, width: 64}}", "{path: s.hdr}")))
+    digests = []
+    for value in (1, 2, 1):
+        envi.save_image(str(tmp_path / "s.hdr"), np.full((4, 4, 3), value, np.uint8), ext="img", force=True)
+        digests.append(config.digest())
+    assert digests[0] == digests[2] != digests[1]
 
 
 def test_a_missing_file_is_told_with_its_path(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -37,11 +39,25 @@ def test_coverage_of_a_known_rate() -> None:
     assert 0.85 <= inside / 150 <= 1.0
 
 
-def test_no_hit_in_few_blocks_is_not_no_risk() -> None:
-    rate, lower, upper = block_bootstrap(np.zeros(120), np.ones(120), np.repeat(np.arange(12), 10), rng=rng())
+def test_one_hit_more_never_lowers_an_end() -> None:
+    blocks = np.repeat(np.arange(12), 50)
+    ends = [block_bootstrap((np.arange(600) < k).astype(int), np.ones(600, int), blocks, rng=rng()) for k in range(8)]
+    for before, after in itertools.pairwise(ends):
+        assert before[1] <= after[1] and before[2] <= after[2]
+
+
+def test_no_hit_is_not_no_risk_and_all_hits_are_not_certainty() -> None:
+    blocks = np.repeat(np.arange(12), 10)
+    rate, lower, upper = block_bootstrap(np.zeros(120), np.ones(120), blocks, rng=rng())
     assert (rate, lower) == (0, 0)
-    assert upper == pytest.approx(1 - 0.025 ** (1 / 12), rel=1e-3)
-    assert block_bootstrap(np.ones(4), np.ones(4), np.arange(4), rng=rng())[1] < 1
+    assert 3 / 120 < upper < 3 / 12
+    rate, lower, upper = block_bootstrap(np.ones(120), np.ones(120), blocks, rng=rng())
+    assert (rate, upper) == (1, 1)
+    assert 1 - 3 / 12 < lower < 1 - 3 / 120
+
+
+def test_one_block_alone_tells_nothing() -> None:
+    assert block_bootstrap(np.array([1, 0]), np.ones(2), np.zeros(2), rng=rng()) == (0.5, 0.0, 1.0)
 
 
 def test_nothing_tried_gives_no_rate() -> None:

@@ -14,10 +14,16 @@ import numpy as np
 import pytest
 
 from diverget.models import training, zoo
+from diverget.models.preprocessing import Preprocessing
 
 SAID = {"task": "the test", "advice": "look again"}
 SHAPE = (5, 5, 4)
 CLASSES = 3
+
+
+def scaling(factor: float) -> Preprocessing:
+    """The preprocessing that divides every value by `factor`."""
+    return Preprocessing(shift=np.zeros(1), scale=np.array([factor]), components=None, layout="hwb")
 
 
 def require_tensorflow() -> None:
@@ -128,7 +134,8 @@ def build_all(payload: dict[str, Any], emit: Any) -> dict[str, Any]:
     keras.utils.set_random_seed(0)
     counts = {}
     for name, shape, classes in payload["networks"]:
-        model = zoo.get(name).build(keras, tuple(shape), classes)
+        (architecture,) = (entry for entry in zoo.ALL if entry.name == name)
+        model = architecture.build(keras, tuple(shape), classes)
         model.save(f"{payload['folder']}/{name}.keras")
         counts[name] = int(model.count_params())
     return counts

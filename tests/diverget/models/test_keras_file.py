@@ -125,6 +125,48 @@ def test_the_digest_is_of_the_network_and_not_of_the_file(tmp_path: Path) -> Non
     assert write("d.keras", 1.0, units=4) != first
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        network("Dense"),  # type: ignore[arg-type]
+        {"class_name": "Sequential", "config": {"layers": "Dense"}},
+        network(dense(config={"name": "d", "batch_shape": 5})),
+    ],
+)
+def test_a_configuration_of_another_form_is_told(tmp_path: Path, config: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"configuration of a Sequential or Functional network in .*n\.keras"):
+        inspect_keras(write_keras(tmp_path / "n.keras", config))
+
+
+def test_a_configuration_without_end_is_told(tmp_path: Path) -> None:
+    for depth in (450, 900, 100_000):
+        with zipfile.ZipFile(tmp_path / "n.keras", "w") as archive:
+            archive.writestr("config.json", '{"config": ' + "[" * depth + "]" * depth + "}")
+            archive.writestr("metadata.json", "[]")
+        with pytest.raises(ValueError, match=r"n\.keras"):
+            inspect_keras(tmp_path / "n.keras")
+
+
+def test_metadata_of_another_form_says_nothing_of_the_version(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "n.keras", "w") as archive:
+        archive.writestr("config.json", json.dumps(network(dense())))
+        archive.writestr("metadata.json", "[1]")
+    assert inspect_keras(tmp_path / "n.keras").family == "keras"
+
+
+def test_weights_that_are_missing_or_damaged_are_told(tmp_path: Path) -> None:
+    path = write_keras(tmp_path / "n.keras", network(dense()))
+    with pytest.raises(ValueError, match=r"weights of a Keras network in .*n\.keras"):
+        network_digest(path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("model.weights.h5", b"not HDF5, whatever its name says")
+    with pytest.raises(ValueError, match=r"weights of a Keras network in .*n\.keras"):
+        network_digest(path)
+    path.write_bytes(path.read_bytes().replace(b"not HDF5", b"not CRC5"))
+    with pytest.raises(ValueError, match=r"weights of a Keras network in .*n\.keras.*CRC"):
+        network_digest(path)
+
+
 @pytest.mark.real_data
 @pytest.mark.parametrize("name", ["original", "pruned"])
 def test_the_lenet_files_are_keras_2(lenet: Path, name: str) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from diverget.models import preprocessing
 from diverget.models.preprocessing import LAYOUTS, Preprocessing
+from tests.diverget.models.networks import scaling
 
 
 def scene(count: int = 40, side: int = 5, bands: int = 20, *, seed: int = 0) -> np.ndarray:
@@ -97,7 +99,7 @@ def test_a_dead_band_is_only_centred() -> None:
 
 def test_scaling_and_identity() -> None:
     x = np.arange(24, dtype=np.float32).reshape(1, 2, 3, 4)
-    np.testing.assert_array_equal(preprocessing.scaling(255).apply(x), x / np.float32(255))
+    np.testing.assert_array_equal(scaling(255).apply(x), x / np.float32(255))
     np.testing.assert_array_equal(preprocessing.identity().apply(x), x)
     assert preprocessing.identity("hwb1").apply(x).shape == (1, 2, 3, 4, 1)
     np.testing.assert_array_equal(preprocessing.identity("centre").apply(x)[0, :, 0], x[0, 1, 1])
@@ -107,7 +109,7 @@ def test_digest_tells_every_part_apart() -> None:
     parts: list[Preprocessing] = [
         preprocessing.identity(),
         preprocessing.identity("hwb1"),
-        preprocessing.scaling(2),
+        scaling(2),
         Preprocessing(np.full(3, 1.0), np.ones(1), None, "hwb"),
         Preprocessing(np.full(3, 1.0), np.ones(3), None, "hwb"),
         Preprocessing(np.full(3, 1.0), np.ones(3), np.eye(3), "hwb"),
@@ -120,16 +122,32 @@ def test_a_file_comes_back_bit_for_bit(tmp_path: Path) -> None:
     for fitted in (
         preprocessing.fit(pixels, pca=5, whiten=True, layout="hwb1"),
         preprocessing.fit(pixels, pca=None, whiten=True, layout="centre"),
-        preprocessing.scaling(255),
+        scaling(255),
     ):
         fitted.save(tmp_path / "p.json")
         assert preprocessing.load(tmp_path / "p.json").digest == fitted.digest
         assert fitted.describe().endswith(".")
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("pca", [None, 5])
+def test_an_order_gives_the_network_the_bands_it_knows(tmp_path: Path, layout: str, pca: int | None) -> None:
+    x = scene(6)
+    fitted = preprocessing.fit(x.reshape(-1, 20), pca=pca, whiten=True, layout=layout)
+    shuffled = np.random.default_rng(1).permutation(20)
+    ordered = replace(fitted, order=np.argsort(shuffled))
+    assert ordered.digest != fitted.digest and ordered.bands == 20
+    np.testing.assert_array_equal(ordered.apply(x[..., shuffled]), fitted.apply(x))
+    assert "order of the data file" in ordered.describe()
+    ordered.save(tmp_path / "p.json")
+    assert preprocessing.load(tmp_path / "p.json").digest == ordered.digest
+    same = replace(fitted, order=np.arange(20))
+    assert same.digest == fitted.digest and same.describe() == fitted.describe()
+
+
 def test_a_hand_written_file_may_leave_things_out(tmp_path: Path) -> None:
     (tmp_path / "p.json").write_text('{"scale": 255}')
-    assert preprocessing.load(tmp_path / "p.json").digest == preprocessing.scaling(255).digest
+    assert preprocessing.load(tmp_path / "p.json").digest == scaling(255).digest
 
 
 @pytest.mark.parametrize(
@@ -142,6 +160,14 @@ def test_a_hand_written_file_may_leave_things_out(tmp_path: Path) -> None:
         ('{"scale": 0}', "scale other than 0"),
         ('{"scale": [1, 0]}', r"band\(s\) \[1\]"),
         ('{"shift": NaN}', "not finite"),
+        ('{"shift": 1e300}', "not finite"),
+        (f'{{"shift": 1{"0" * 400}}}', "numbers under 'shift'"),
+        (f'{{"shift": 1{"0" * 5000}}}', "does not parse"),
+        ("[" * 100_000, "does not parse"),
+        ('{"layout": ["hwb"]}', r"\['hwb'\]"),
+        ('{"order": [0, 0, 1]}', "names each of its 3 bands once"),
+        ('{"order": [0, 1], "shift": [1, 2, 3]}', "names each of its 3 bands once"),
+        ('{"order": [0.5]}', "list of band numbers"),
         ('{"layout": "chw"}', "'chw'"),
         ('{"components": [[1, 2], [3]]}', "equally long rows"),
         ('{"components": [1, 2]}', "matrix"),

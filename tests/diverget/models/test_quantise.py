@@ -73,7 +73,6 @@ def test_code_in_a_file_runs_only_when_trusted(keras_files: Path, tmp_path: Path
     z, _ = patches(4, seed=3)
     for attempt in (
         lambda: quantise.convert(source, FLOAT32, calibration=None, cache=tmp_path),
-        lambda: quantise.describe(source),
         lambda: quantise.float_check(source, tmp_path / "none.tflite", z),
     ):
         with pytest.raises(ValueError, match=r"Lambda.*nothing was executed"):
@@ -93,13 +92,6 @@ def test_a_network_that_crashes_the_converter_is_an_error(keras_files: Path, tmp
     assert not list(tmp_path.iterdir())
     with pytest.raises(ValueError, match=r"within 0\.5 s"):
         quantise.convert(keras_files / "lstm.keras", FLOAT32, calibration=None, cache=tmp_path, timeout=0.5)
-
-
-@pytest.mark.slow
-def test_a_network_is_described(keras_files: Path) -> None:
-    found = quantise.describe(keras_files / "keras3.keras")
-    assert found["parameters"] == 5 * 5 * 4 * 3 + 3
-    assert [name for name, _ in found["layers"]] == ["Flatten", "Dense", "Softmax"]
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import pytest
 from diverget.models import graph, preprocessing, tflite
 from diverget.models.model import check_input, check_pair, predict_pair
 from diverget.models.runtime import KERNELS, Session, dequantised, quantised, quiet
-from tests.diverget.models.networks import CLASSES, SHAPE, patches
+from tests.diverget.models.networks import CLASSES, SHAPE, patches, scaling
 
 ROOT = Path(__file__).resolve().parents[3]
 WHOLE = ("float32", "float16", "dynamic_int8", "int8", "int8_io")
@@ -103,7 +103,7 @@ def test_uint8_input_is_quantised_and_dequantised() -> None:
 
 def test_the_digest_covers_file_and_preprocessing(golden: Path) -> None:
     plain = opened(golden / "float32.tflite")
-    scaled = tflite.load(golden / "float32.tflite", preprocessing=preprocessing.scaling(2), name="n")
+    scaled = tflite.load(golden / "float32.tflite", preprocessing=scaling(2), name="n")
     other = opened(golden / "int8.tflite")
     assert len({plain.digest, scaled.digest, other.digest}) == 3
     assert plain.file_digest == scaled.file_digest
@@ -121,7 +121,7 @@ def test_a_pair_is_prepared_once_where_both_prepare_alike(golden: Path, monkeypa
     np.testing.assert_array_equal(together[0], reference.predict_proba(x))
     np.testing.assert_array_equal(together[1], quantised_.predict_proba(x))
     calls.clear()
-    scaled = tflite.load(golden / "int8.tflite", preprocessing=preprocessing.scaling(2), name="n")
+    scaled = tflite.load(golden / "int8.tflite", preprocessing=scaling(2), name="n")
     predict_pair(reference, scaled, x)
     assert len(calls) == 2
 
@@ -235,7 +235,7 @@ def test_a_pair_needs_no_tensorflow(golden: Path) -> None:
 @pytest.mark.real_data
 @pytest.mark.parametrize(("name", "step"), [("int8_weights", 1 / 256), ("float16", 1e-4)])
 def test_a_network_nobody_here_trained(lenet: Path, name: str, step: float) -> None:
-    model = tflite.load(lenet / f"{name}.tflite", preprocessing=preprocessing.scaling(255), name=name)
+    model = tflite.load(lenet / f"{name}.tflite", preprocessing=scaling(255), name=name)
     check_input(model, (28, 28, 1))
     assert (model.classes, model.output_step, model.logits) == (10, step, False)
     x = np.random.default_rng(0).integers(0, 256, (30, 28, 28, 1)).astype(np.float32)

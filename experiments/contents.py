@@ -1,0 +1,160 @@
+"""What the report expects of a run's files: keys and kinds, so that a damaged file is named and not stumbled over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+NUMBER = (int, float)
+COUNT = int
+
+MODEL = {
+    "name": str,
+    "file": str,
+    "digest": str,
+    "size_bytes": COUNT,
+    "quantisation": str,
+    "output_step": NUMBER,
+    "float_check": None,
+    "coverage": {
+        "share": NUMBER,
+        "kind": str,
+        "total_macs": COUNT,
+        "float_ops": [{"op": str, "count": COUNT, "macs": COUNT}],
+        "note": str,
+    },
+}
+
+CONTENTS: Mapping[str, Any] = {
+    "manifest.json": {"name": str, "digest": str, "config": dict, "versions": {"diverget": str}, "runtime": dict},
+    "data.json": {
+        "kind": str,
+        "name": str,
+        "digest": str,
+        "shape": [COUNT],
+        "value_range": [NUMBER],
+        "unit": None,
+        "wavelengths": None,
+        "class_names": [str],
+        "labelled": COUNT,
+        "masked": COUNT,
+        "warnings": [str],
+        "split": {
+            "protocol": str,
+            "description": str,
+            "patch": COUNT,
+            "counts": {"train": COUNT, "calibration": COUNT, "assessment": COUNT},
+            "assessed": COUNT,
+            "per_class": [{"class": str, "train": COUNT, "calibration": COUNT, "assessment": COUNT}],
+            "leakage": NUMBER,
+            "notes": [str],
+        },
+    },
+    "models.json": {
+        "references": [
+            {
+                "name": str,
+                "kind": str,
+                "digest": str,
+                "file": str,
+                "size_bytes": COUNT,
+                "parameters": None,
+                "training": None,
+                "preprocessing": str,
+            }
+        ],
+        "pairs": [
+            {
+                "pair": str,
+                "reference": str,
+                "quantised": str,
+                "control": bool,
+                "reference_model": MODEL,
+                "quantised_model": MODEL,
+            }
+        ],
+    },
+    "baseline.json": {
+        ...: {
+            **dict.fromkeys(("patches", "labelled"), COUNT),
+            **dict.fromkeys(("flips_to_wrong", "flips_to_right", "flips_wrong_to_wrong")),
+            **dict.fromkeys(("ties", "tied_disagreements"), COUNT),
+            **dict.fromkeys(("classes_predicted_reference", "classes_predicted_quantised"), COUNT),
+            **dict.fromkeys(("accuracy_reference", "accuracy_quantised", "accuracy_interval_reference")),
+            **dict.fromkeys(("confidence_drift", "throughput_reference", "throughput_quantised")),
+            "agreement": NUMBER,
+            "flips": [[COUNT]],
+            "collapsed": bool,
+            "per_class": [
+                {"class": str, "n": COUNT, "accuracy_reference": None, "accuracy_quantised": None, "agreement": None}
+            ],
+        }
+    },
+    "summary.json": {"criteria": list, "criteria_met": bool, "complete": bool, "interrupted": bool},
+    "timing.json": {"stages": [{"stage": str, "seconds": NUMBER}], "search": {...: {"seconds": None}}},
+    "rates.parquet": [
+        {
+            **dict.fromkeys(("pair", "tier", "relation"), str),
+            "control": bool,
+            **dict.fromkeys(("draws", "eligible", "inherited", "rejected", "tied", "blocks"), COUNT),
+            **dict.fromkeys(("moved_together", "moved_apart", "revealed"), COUNT),
+            **dict.fromkeys(("revealed_rate", "revealed_lower", "revealed_upper")),
+            **dict.fromkeys(("disagreement_rate", "disagreement_lower", "disagreement_upper")),
+        }
+    ],
+    "findings.parquet": [
+        {
+            **dict.fromkeys(("pair", "chain", "file"), str),
+            **dict.fromkeys(("control", "confirmed"), bool),
+            **dict.fromkeys(("finding", "patch", "row", "col", "label", "reference_class", "quantised_class"), COUNT),
+            **dict.fromkeys(("severity", "severity_found"), NUMBER),
+            **dict.fromkeys(("psnr", "spectral_angle", "reference_margin", "quantised_margin")),
+        }
+    ],
+}
+"""By file, what it must hold: a kind, `[each]` of a list, the keys of an object (`...`: any key), None for anything.
+
+What else a file holds is no fault: a later version may tell more.
+"""
+
+FINDING_ARRAYS = (
+    "source", "follow_up", "margins", "reference_source", "quantised_source", "reference", "quantised",
+)  # fmt: skip
+"""What the file of one finding must hold."""
+
+
+def check(found: Any, expected: Any, *, file: Path, at: str = "") -> None:
+    """Nothing, where `found` is as expected.
+
+    Raises:
+        ValueError: a key is missing or of another kind; the file, the place in it and the way out are told.
+    """
+    if expected is None:
+        return
+    kind = dict if isinstance(expected, Mapping) else list if isinstance(expected, list) else expected
+    if not isinstance(found, kind):
+        names = " or ".join(_name(k) for k in (kind if isinstance(kind, tuple) else (kind,)))
+        raise ValueError(
+            f"Expected {names}{f' at {at}' if at else ''} in {file}, got {_name(type(found))}: "
+            "remove that file and run again."
+        )
+    if isinstance(expected, list):
+        for i, entry in enumerate(found):
+            check(entry, expected[0], file=file, at=f"{at}[{i}]")
+        return
+    if not isinstance(expected, Mapping):
+        return
+    for key, each in expected.items():
+        for name in found if key is ... else (key,):
+            place = f"{at}.{name}" if at else name
+            if name not in found:
+                raise ValueError(
+                    f"Expected the key {place} in {file}, got none: remove that file and run again, or render with "
+                    "the version of diverget that made the run."
+                )
+            check(found[name], each, file=file, at=place)
+
+
+def _name(kind: type) -> str:
+    return {dict: "an object", list: "a list", str: "a text", bool: "true or false"}.get(kind, f"{kind.__name__}")

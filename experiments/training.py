@@ -1,0 +1,107 @@
+"""A reference of the zoo, trained on the training split of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diverget.models import training
+from diverget.models.preprocessing import Preprocessing
+from diverget.models.zoo import ALL as ARCHITECTURES
+from diverget.models.zoo import Architecture
+from diverget.randomness import Purpose, integer, key
+from diverget.split import limit
+from experiments.data import Material
+from experiments.progress import Screen
+from experiments.schema import ReferenceConfig, RunConfig, named
+
+PATIENCE = 8
+"""Epochs without a better validation accuracy before training stops (engineering judgement)."""
+
+PART = 256
+"""Patches that are held raw at a time."""
+
+
+def prepare_in_parts(prepared: Preprocessing, material: Material, ids: np.ndarray) -> np.ndarray:
+    """Prepared inputs (n, ...) float32 of the patches around `ids`; only `PART` of them are ever held raw."""
+    starts = range(0, len(ids), PART)
+    return np.concatenate([prepared.apply(material.patches(ids[i : i + PART]).source()) for i in starts])
+
+
+def _centres(material: Material, ids: np.ndarray) -> np.ndarray:
+    """The spectra (n, b) of the centre pixels of the patches around `ids`."""
+    found = []
+    for start in range(0, len(ids), PART):
+        source = material.patches(ids[start : start + PART]).source()
+        found.append(source[:, source.shape[1] // 2, source.shape[2] // 2].copy())
+    return np.concatenate(found)
+
+
+def trained_reference(
+    asked: ReferenceConfig, config: RunConfig, material: Material, screen: Screen, cache: Path
+) -> tuple[training.Trained, Preprocessing, dict[str, Any]]:
+    """The network of the zoo that `asked` names, its preprocessing, and what the report tells of the training.
+
+    Raises:
+        ValueError: there is no ground truth, the patches are too small, or the training fails.
+    """
+    architecture: Architecture = named("an architecture", ARCHITECTURES, asked.zoo or "")
+    if material.data.labels is None:
+        key_of = "images.labels" if config.images else "scene.ground_truth"
+        raise ValueError(
+            f"Expected ground truth to train {asked.zoo!r} on, got {material.data.name} without labels; set "
+            f"`{key_of}`, or give a trained model's `path` under `references`."
+        )
+    labels = material.data.labels.ravel()
+    ids = material.split.train
+    if asked.train_limit is not None and asked.train_limit < len(ids):
+        ids = limit(ids, labels[ids], material.split.blocks[ids], count=asked.train_limit, seed=config.seed)
+    architecture.check_patch(material.size)
+    # The centre pixels stand for the training pixels: every one of them once, no neighbour of another split.
+    prepared = architecture.fit_preprocessing(_centres(material, ids))
+    if material.data.origin.get("bands"):
+        # Said outright, so that the pair serves as files of another run, where models otherwise mean file order.
+        prepared = replace(prepared, order=np.arange(material.patch_shape[2]))
+    check = material.split.calibration
+    epochs = asked.epochs or architecture.epochs
+    with screen.stage(f"train   {asked.label}", total=epochs) as stage:
+        trained = training.train(
+            architecture,
+            prepare_in_parts(prepared, material, ids),
+            labels[ids],
+            classes=len(material.class_names),
+            validation=(prepare_in_parts(prepared, material, check), labels[check]) if len(check) else None,
+            epochs=epochs,
+            batch=asked.batch or architecture.batch,
+            learning_rate=asked.learning_rate or architecture.learning_rate,
+            patience=asked.patience or PATIENCE,
+            seed=integer(config.seed, Purpose.TRAINING, key(asked.label)),
+            cache=cache,
+            on_event=_shown(stage.to),
+        )
+        stage.to(epochs, "from the cache" if trained.from_cache else f"kept epoch {trained.epoch}")
+    return trained, prepared, _facts(trained, architecture)
+
+
+def _shown(move: Callable[[float, str], None]) -> Callable[[dict[str, Any]], None]:
+    def told(event: dict[str, Any]) -> None:
+        if event["event"] == "epoch":
+            figures = [f"{name} {event[name]:.3f}" for name in ("accuracy", "val_accuracy") if name in event]
+            move(event["epoch"], "  ".join(figures))
+
+    return told
+
+
+def _facts(trained: training.Trained, architecture: Architecture) -> dict[str, Any]:
+    kept = trained.epoch - 1
+    return {
+        "accuracy": trained.history["accuracy"][kept],
+        "val_accuracy": trained.history["val_accuracy"][kept] if "val_accuracy" in trained.history else None,
+        "epochs": len(trained.history["loss"]),
+        "seconds": trained.seconds,
+        "citation": architecture.source,
+    }
