@@ -196,8 +196,13 @@ def _with_shares(row: Row) -> Row:
         **row,
         "reference_moved_share": moved / eligible if eligible else None,
         "revealed_given_float_stayed": row["revealed"] / stayed if stayed else None,
-        "enough": eligible >= FEWEST_DRAWS and row["blocks"] >= FEWEST_BLOCKS,
+        "enough": enough(row),
     }
+
+
+def enough(row: Row) -> bool:
+    """Whether a row of the rates rests on enough draws and blocks to be told as a rate."""
+    return bool(row["eligible"] >= FEWEST_DRAWS and row["blocks"] >= FEWEST_BLOCKS)
 
 
 def _searches(parts: Sequence[Path]) -> dict[str, Search]:

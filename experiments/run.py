@@ -9,14 +9,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from diverget import tables
 from diverget.store import Store
 from experiments import criteria, data, stages
 from experiments.pairs import Subjects, prepare
 from experiments.progress import Screen
-from experiments.record import EVERYTHING
+from experiments.record import EVERYTHING, enough
 from experiments.report import render
 from experiments.schema import RunConfig
 
@@ -167,7 +165,7 @@ def _metrics(
         "minimal_severity": min((row["severity"] for row in mine), default=1.0),
     }
     for row in rates:
-        if row["pair"] == pair and row["relation"] == EVERYTHING and np.isfinite(row["revealed_rate"]):
+        if row["pair"] == pair and row["relation"] == EVERYTHING and enough(row):
             measured[f"revealed_rate.{row['tier']}"] = row["revealed_rate"]
             measured[f"revealed_rate.{row['tier']}.upper"] = row["revealed_upper"]
     return measured

@@ -67,7 +67,7 @@ def gaussian_noise(x: np.ndarray, field: np.ndarray, sensor: Sensor, *, level: n
 
 
 @relation(
-    params=(Param("rate", "share of the values", in_spec=(0.0, 0.001), stress=(0.0, 0.1), neutral=0.0),),
+    params=(Param("rate", "share of the values", in_spec=(0.0, 0.0001), stress=(0.0, 0.1), neutral=0.0),),
     draw=_signed_uniform,
     source=(
         "stress: 30 % of the pixels in a third of the bands (QRNN3D, utility/dataset.py) is 10 % of the values; "

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from diverget.formats import companions, read
+from diverget.loading import load_scene
 
 
 def test_a_header_that_promises_more_than_memory_holds(tmp_path: Path) -> None:
@@ -46,3 +47,22 @@ def test_an_envi_header_stands_for_its_data_file(tmp_path: Path) -> None:
     assert companions(tmp_path / "s.npz") == ()
     with pytest.raises(ValueError, match=r"`data ignore value` and `bbl`.*s\.hdr.*correct or remove"):
         read(tmp_path / "s.hdr")
+
+
+def test_envi_data_shorter_than_its_header(tmp_path: Path) -> None:
+    envi = pytest.importorskip("spectral.io.envi", reason="needs the extra diverget[envi]")
+    envi.save_image(str(tmp_path / "s.hdr"), np.ones((5, 7, 4), np.uint16), ext="img")
+    data = tmp_path / "s.img"
+    data.write_bytes(data.read_bytes()[:100])
+    with pytest.raises(ValueError, match=rf"100 bytes.*promises {2 * 5 * 7 * 4} bytes"):
+        load_scene(tmp_path / "s.hdr")
+    data.unlink()
+    with pytest.raises(ValueError, match=r"header with its data file.*s\.hdr"):
+        load_scene(tmp_path / "s.hdr")
+
+
+def test_object_arrays_are_never_unpickled(tmp_path: Path) -> None:
+    path = tmp_path / "scene.npz"
+    np.savez(path, cube=np.array([[["a"]], [[{}]]], dtype=object))
+    with pytest.raises(ValueError, match=r"cube \(an object array, which is not read because it could run code\)"):
+        load_scene(path)
