@@ -18,10 +18,13 @@ from diverget.space import Space, Values, rows_of
 from relations import distort, psnr, spectral_angle
 from relations.core import Sensor
 
-CHUNK_VALUES = 1 << 22
-"""Values of a chunk of patches with their surroundings, 16 MiB of float32: measured fastest, for fewer rows a
-chunk cost more calls and more rows leave the cache. A chunk and its two or three temporaries are all the scratch
-memory of a worker, whatever the batch. Rows are independent, so it changes no result."""
+CHUNK_VALUES = 1 << 20
+"""Values of a chunk of patches with their surroundings, 4 MiB of float32: more leave the cache of a core."""
+
+CHUNK_ROWS = (24, 256)
+"""Fewest and most rows of a chunk, whatever its values: with fewer the calls cost more than the work (measured). A
+chunk and its two or three temporaries are all the scratch memory of a worker. Rows are independent, so none of this
+changes a result."""
 
 CUT_BYTES = 1 << 28
 """Fields are cut under all patches once where that takes at most this much memory, else anew for each chunk."""
@@ -115,7 +118,7 @@ class Problem:
         _ = self._cut_fields  # cut before the workers ask for them, all at once
         total = len(patches)
         per_row = int(np.prod(self.patches.x.shape[1:]))
-        size = max(8, CHUNK_VALUES // per_row // 8 * 8)
+        size = min(max(CHUNK_VALUES // per_row // 8 * 8, CHUNK_ROWS[0]), CHUNK_ROWS[1])
         chunks = [np.arange(start, min(start + size, total)) for start in range(0, total, size)]
         seen = list(self.pool.map(lambda chunk: self._chunk(rows_of(values, chunk), patches[chunk], angle), chunks))
         reference, quantised, peak_ratio, angles = (np.concatenate(column) for column in zip(*seen, strict=True))

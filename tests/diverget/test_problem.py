@@ -42,7 +42,7 @@ def test_scores_are_means_over_the_patches(problem: Problem) -> None:
 def test_chunks_and_workers_change_nothing(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
     u = points(problem, 6)
     whole = problem.evaluate(u)
-    monkeypatch.setattr(module, "CHUNK_VALUES", 1)
+    monkeypatch.setattr(module, "CHUNK_ROWS", (7, 7))
     with ThreadPoolExecutor(3) as pool:
         split = replace(problem, pool=pool).evaluate(u)
     np.testing.assert_array_equal(whole.scores, split.scores)
