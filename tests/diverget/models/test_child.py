@@ -97,7 +97,13 @@ def test_the_child_dies_with_its_parent(how: signal.Signals) -> None:
     )
     root = Path(__file__).resolve().parents[3]
     parent = subprocess.Popen(
-        [sys.executable, "-c", code], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, "-c", code],
+        cwd=root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        # A suite started in the background ignores Ctrl-C, and its children would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert parent.stdout is not None
     pid = int(parent.stdout.readline())
