@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from diverget.outcome import decided
+from diverget.outcome import clear, decided
 from diverget.scene import UNLABELLED
 
 COLLAPSED = 0.5
@@ -38,7 +38,6 @@ def baseline(
     sure = decided(reference, other, steps[0]) & decided(quantised, own, steps[1])
     apart = differ & sure
     known = labels != UNLABELLED
-    second = np.sort(quantised, axis=1)[:, -2:]
     k = reference.shape[1]
     flips = np.zeros((k, k), dtype=np.int64)
     np.add.at(flips, (own[apart], other[apart]), 1)
@@ -63,7 +62,7 @@ def baseline(
         "flips_wrong_to_wrong": count(~right_r & ~right_q),
         "flips": flips,
         "confidence_drift": float(np.abs(reference.max(axis=1) - quantised[np.arange(len(own)), own]).mean()),
-        "ties": int((second[:, 1] - second[:, 0] < steps[1] * (1 - 1e-5)).sum()),
+        "ties": int((~clear(quantised, steps[1])).sum()),
         "tied_disagreements": int((differ & ~sure).sum()),
         "classes_predicted_reference": used_r,
         "classes_predicted_quantised": used_q,
