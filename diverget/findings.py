@@ -13,10 +13,11 @@ import relations
 from diverget.archive import Lead, gather
 from diverget.models.model import Model
 from diverget.outcome import Evidence, Outcome, judge, preference
-from diverget.problem import Problem
+from diverget.problem import Problem, layers_of
 from diverget.shrink import shrink
 from diverget.space import Values, rows_of
-from relations import Sensor, Step, distort
+from relations import Relation, Sensor, Step, distort
+from relations.core import Drawn
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def replay(
         ValueError: the finding names a relation that this version does not know.
     """
     chain = [Step(relations.get(name), values) for name, values in json.loads(row["values"]).items()]
-    fields = [arrays[f"field_{step.relation.name}"][None] if step.relation.draw else None for step in chain]
+    fields = [_stored_field(arrays, step.relation) for step in chain]
     follow_up = distort(arrays["source"][None], chain, fields, sensor, margins=arrays["margins"].tolist())
     reference, quantised = (model.predict_proba(follow_up) for model in models)
     margin = int(arrays["margins"].sum())
@@ -119,9 +120,18 @@ def replay(
     )
 
 
+def _stored_field(arrays: Mapping[str, np.ndarray], relation: Relation) -> Drawn | None:
+    layers: list[np.ndarray] = []
+    while (name := f"field{len(layers)}_{relation.name}") in arrays:
+        layers.append(arrays[name][None])
+    if not layers:
+        return None
+    return layers[0] if len(layers) == 1 else tuple(layers)
+
+
 def _row(problem: Problem, lead: Lead, values: Values, evidence: Evidence, i: int) -> dict[str, Any]:
     patches, patch = problem.patches, lead.seen.patch
-    width = patches.shape[1]
+    width = patches.extent[1]
     place = int(patches.ids[patch])
     steps = {
         slot.relation.name: {name: float(column[i]) for name, column in chosen.items()}
@@ -149,13 +159,13 @@ def _row(problem: Problem, lead: Lead, values: Values, evidence: Evidence, i: in
 def _arrays(problem: Problem, evidence: Evidence, follow_ups: np.ndarray, patch: int, i: int) -> dict[str, np.ndarray]:
     under = problem.fields_under(np.array([patch]))
     fields = {
-        f"field_{slot.relation.name}": drawn[0]
-        for slot, drawn in zip(problem.space.slots, under, strict=True)
-        if drawn is not None
+        f"field{layer}_{slot.relation.name}": drawn[0]
+        for slot, layers in zip(problem.space.slots, under, strict=True)
+        for layer, drawn in enumerate(layers_of(layers))
     }
     return {
-        "source": problem.patches.x[patch],
-        "margins": np.array(problem.space.margins, dtype=np.int64),
+        "source": problem.patches.windows(np.array([patch]))[0],
+        "margins": np.array(problem.margins, dtype=np.int64),
         "follow_up": follow_ups[i],
         "reference_source": evidence.reference_source[i],
         "quantised_source": evidence.quantised_source[i],

@@ -13,10 +13,10 @@ from diverget.models.model import Model, predict_pair
 from diverget.objectives import Limit, Objective
 from diverget.objectives import spectral_angle as angle_of
 from diverget.outcome import Evidence, Outcome, judge
-from diverget.patches import Field, Patches, draw_field
+from diverget.patches import HELD_BYTES, Field, Patches, draw_field, taken
 from diverget.space import Space, Values, rows_of
 from relations import distort, psnr, spectral_angle
-from relations.core import Sensor
+from relations.core import Drawn, Sensor
 
 CHUNK_VALUES = 1 << 20
 """Values of a chunk of patches with their surroundings, 4 MiB of float32: more leave the cache of a core."""
@@ -25,9 +25,6 @@ CHUNK_ROWS = (24, 256)
 """Fewest and most rows of a chunk, whatever its values: with fewer the calls cost more than the work (measured). A
 chunk and its two or three temporaries are all the scratch memory of a worker. Rows are independent, so none of this
 changes a result."""
-
-CUT_BYTES = 1 << 28
-"""Fields are cut under all patches once where that takes at most this much memory, else anew for each chunk."""
 
 
 @dataclass(frozen=True)
@@ -96,13 +93,16 @@ class Problem:
     quantised_source: np.ndarray
 
     @cached_property
-    def _cut_fields(self) -> list[np.ndarray | None] | None:
+    def margins(self) -> list[int]:
+        """For each slot the pixels of surroundings it uses up."""
+        return self.space.margins(self.patches.shape[:2])
+
+    @cached_property
+    def _cut_fields(self) -> list[Drawn | None] | None:
         """The fields under all patches, or None where they are too large to be held."""
         n = len(self.patches)
-        first = self._fields_cut(np.arange(min(1, n)))
-        if n * sum(field.nbytes for field in first if field is not None) > CUT_BYTES:
-            return None
-        return self._fields_cut(np.arange(n))
+        size = sum(layer.nbytes for drawn in self._fields_cut(np.arange(min(1, n))) for layer in layers_of(drawn))
+        return None if n * size > HELD_BYTES else self._fields_cut(np.arange(n))
 
     @cached_property
     def _angle_counts(self) -> bool:
@@ -115,9 +115,11 @@ class Problem:
         The spectral angle is measured where an objective or a limit asks for it, or `angle` does; else it is NaN.
         """
         angle = angle or self._angle_counts
-        _ = self._cut_fields  # cut before the workers ask for them, all at once
+        _ = self._cut_fields, self.patches.held  # cut before the workers ask for them, all at once
         total = len(patches)
-        per_row = int(np.prod(self.patches.x.shape[1:]))
+        height, width, bands = self.patches.shape
+        around = 2 * self.patches.margin
+        per_row = (height + around) * (width + around) * bands
         size = min(max(CHUNK_VALUES // per_row // 8 * 8, CHUNK_ROWS[0]), CHUNK_ROWS[1])
         chunks = [np.arange(start, min(start + size, total)) for start in range(0, total, size)]
         seen = list(self.pool.map(lambda chunk: self._chunk(rows_of(values, chunk), patches[chunk], angle), chunks))
@@ -140,24 +142,24 @@ class Problem:
     def follow_ups(self, values: Values, patches: np.ndarray) -> np.ndarray:
         """The distorted patches (r, h, w, b) of any rows."""
         return distort(
-            _taken(self.patches.x, patches),
+            self.patches.windows(patches),
             self.space.chain(values),
             self.fields_under(patches),
             self.sensor,
-            margins=self.space.margins,
+            margins=self.margins,
         )
 
-    def fields_under(self, patches: np.ndarray) -> list[np.ndarray | None]:
+    def fields_under(self, patches: np.ndarray) -> list[Drawn | None]:
         """For each slot its field under the given patches, as wide as the window that reaches the slot."""
         held = self._cut_fields
         if held is None:
             return self._fields_cut(patches)
-        return [None if field is None else _taken(field, patches) for field in held]
+        return [_under(drawn, patches) for drawn in held]
 
-    def _fields_cut(self, patches: np.ndarray) -> list[np.ndarray | None]:
+    def _fields_cut(self, patches: np.ndarray) -> list[Drawn | None]:
         left = self.patches.margin
-        cuts: list[np.ndarray | None] = []
-        for drawn, margin in zip(self.fields, self.space.margins, strict=True):
+        cuts: list[Drawn | None] = []
+        for drawn, margin in zip(self.fields, self.margins, strict=True):
             cuts.append(None if drawn is None else drawn.under(self.patches, patches, left))
             left -= margin
         return cuts
@@ -201,17 +203,23 @@ class Problem:
 
     def _chunk(self, values: Values, patches: np.ndarray, angle: bool) -> tuple[np.ndarray, ...]:
         follow_up = self.follow_ups(values, patches)
-        source = _taken(self.patches.source(), patches)
+        source = self.patches.source(patches)
         reference, quantised = predict_pair(self.reference, self.quantised, follow_up)
         angles = spectral_angle(source, follow_up) if angle else np.full(len(patches), np.nan)
         return reference, quantised, psnr(source, follow_up, peak=self.sensor.high - self.sensor.low), angles
 
 
-def _taken(x: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """`x[rows]`, as a view where the rows follow each other, as they do when every patch is asked."""
-    if len(rows) and (np.diff(rows) == 1).all():
-        return x[rows[0] : rows[-1] + 1]
-    return x[rows]
+def layers_of(drawn: Drawn | None) -> tuple[np.ndarray, ...]:
+    """The arrays a field is made of; none where there is none."""
+    if drawn is None:
+        return ()
+    return drawn if isinstance(drawn, tuple) else (drawn,)
+
+
+def _under(drawn: Drawn | None, rows: np.ndarray) -> Drawn | None:
+    if isinstance(drawn, tuple):
+        return tuple(taken(layer, rows) for layer in drawn)
+    return None if drawn is None else taken(drawn, rows)
 
 
 def pose(
@@ -235,8 +243,8 @@ def pose(
         if slot.relation.needs_wavelengths:
             sensor.require_wavelengths(slot.relation.name)
     size = 64
-    chunks = [patches.source()[start : start + size] for start in range(0, len(patches), size)]
-    seen = list(pool.map(lambda x: predict_pair(reference, quantised, x), chunks))
+    chunks = [np.arange(start, min(start + size, len(patches))) for start in range(0, len(patches), size)]
+    seen = list(pool.map(lambda rows: predict_pair(reference, quantised, patches.source(rows)), chunks))
     reference_source, quantised_source = (np.concatenate(column) for column in zip(*seen, strict=True))
     return Problem(
         reference=reference,

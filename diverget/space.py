@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from relations import ALL
-from relations.core import Bounds, Param, Relation, Step
+from relations.chain import Step
+from relations.core import Bounds, Param, Relation
 
 Values = tuple[dict[str, np.ndarray], ...]
 """For each slot of a space, its param values by name, each an array (m,) float64 in natural units."""
@@ -73,15 +74,17 @@ class Space:
     def dimensions(self) -> int:
         return len(self.axes)
 
-    @property
-    def margins(self) -> list[int]:
-        """For each slot the pixels of surroundings that it can need."""
-        return [slot.relation.margin_for(slot.bounds) for slot in self.slots]
+    def margins(self, shape: tuple[int, int]) -> list[int]:
+        """For each slot the pixels of surroundings that a patch of `shape` (h, w) can need; their sum is the chain's.
 
-    @property
-    def margin(self) -> int:
-        """Pixels of surroundings that the whole chain can need."""
-        return sum(self.margins)
+        A slot hands on the patch with what the later slots need, so the later margins widen the earlier ones.
+        """
+        height, width = shape
+        margins: list[int] = []
+        for slot in reversed(self.slots):
+            margins.append(slot.relation.margin_for(slot.bounds, (height, width)))
+            height, width = height + 2 * margins[-1], width + 2 * margins[-1]
+        return margins[::-1]
 
     def decode(self, u: np.ndarray) -> Values:
         """Values in natural units of the points `u`, (m, d) in [0, 1]."""

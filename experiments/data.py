@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from diverget.loading import load_images, load_scene
 from diverget.patches import Patches, cut
 from diverget.randomness import Purpose, generator
 from diverget.scene import ImageSet, Scene
+from diverget.space import Space
 from diverget.split import Split, limit, split
 from diverget.store import Store
 from diverget.synthetic import synthetic_scene
@@ -45,17 +47,25 @@ class Material:
     def class_names(self) -> tuple[str, ...]:
         return self.data.class_names
 
-    def patches(self, ids: np.ndarray, margin: int = 0) -> Patches:
-        """The patches around `ids` with `margin` pixels of surroundings, their values inside the sensor's range.
-
-        Follow-ups are clipped to that range, so their sources must lie in it: no distortion is then no change.
-        """
+    def patches(self, ids: np.ndarray, space: Space | None = None) -> Patches:
+        """The patches around `ids` with the surroundings that `space` needs, their values in the sensor's range."""
+        margin = 0 if space is None else sum(space.margins(self.patch_shape[:2]))
         patches = cut(self.data, ids, size=self.size, margin=margin, blocks=self.split.blocks[ids])
-        return replace(patches, x=np.clip(patches.x, np.float32(self.sensor.low), np.float32(self.sensor.high)))
+        return replace(patches, data=self._clipped)
+
+    @cached_property
+    def _clipped(self) -> np.ndarray:
+        """The data inside the sensor's range: follow-ups are clipped to it, and no distortion must be no change."""
+        values = self.data.images if isinstance(self.data, ImageSet) else self.data.cube
+        return np.clip(values, np.float32(self.sensor.low), np.float32(self.sensor.high))
 
     @property
     def patch_shape(self) -> tuple[int, int, int]:
-        return tuple(self.patches(self.assessed[:1]).x.shape[1:])  # type: ignore[return-value]
+        """(h, w, b) of one patch."""
+        if isinstance(self.data, ImageSet):
+            height, width, bands = self.data.images.shape[1:]
+            return height, width, bands
+        return self.size, self.size, self.data.bands
 
 
 def gather(config: RunConfig) -> Material:

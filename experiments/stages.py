@@ -49,7 +49,7 @@ class Run:
         return pose(
             pair.reference,
             pair.quantised,
-            self.material.patches(ids, space.margin),
+            self.material.patches(ids, space),
             space,
             self.material.sensor,
             objectives=self.config.search.chosen_objectives,
@@ -123,7 +123,7 @@ def rates(asked: Run, number: int, pair: Pair) -> None:
         for done, (tier, relation) in enumerate(wanted):
             stage.to(done, f"{tier} {relation}")
             space = config.space(tier, None if relation == EVERYTHING else relation)
-            patches = asked.material.patches(asked.material.rated, space.margin)
+            patches = asked.material.patches(asked.material.rated, space)
             outcomes = draw_outcomes(problem, space, patches, draws=draws, seed=config.seed, name=relation)
             rng = generator(config.seed, Purpose.BOOTSTRAP, key(tier), key(relation))
             rows.append(_rate_row(pair, tier, relation, outcomes, patches.blocks, rng))

@@ -1,4 +1,4 @@
-"""What a relation is: its params with units and bounds, its field, and how a chain of them distorts a batch.
+"""What a relation is: its params with units and bounds, its field, its function.
 
 A *relation* is a natural distortion under which the class must not change. It acts on raw patches in the
 scene's own unit, `(n, h, w, b)` float32, and is a pure function of its arguments: whatever is random in it
@@ -9,8 +9,8 @@ so a batch may hold another distortion in each row.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from math import ceil
 from types import MappingProxyType
 
@@ -153,8 +153,12 @@ class Sensor:
         return self.wavelengths
 
 
-Draw = Callable[[np.random.Generator, tuple[int, int, int]], np.ndarray]
+Drawn = np.ndarray | tuple[np.ndarray, ...]
+"""What was drawn for a relation: one array, or several that are read together (which rows, which columns)."""
+
+Draw = Callable[[np.random.Generator, tuple[int, int, int]], Drawn]
 Apply = Callable[..., np.ndarray]
+Margin = Callable[[Mapping[str, Bounds], tuple[int, int]], float]
 
 
 @dataclass(frozen=True)
@@ -166,11 +170,11 @@ class Relation:
         family: the module that holds it, one of `FAMILIES`.
         params: its knobs.
         apply: `apply(x, field, sensor, **values) -> x'`, pure, row by row independent, never writing to `x`.
-        draw: `draw(rng, (H, W, B)) -> field`, parameter-free, of a shape that broadcasts to `(H, W, B)`; None
-            where nothing is random and nothing depends on the place.
-        margin: `margin(strongest) -> pixels` of surroundings needed, from the bound farthest from zero of
-            each param; None where a pixel needs no neighbours. A relation with a margin takes the keyword
-            `trim`, the pixels on each side to leave out of its result, which it then need not compute.
+        draw: `draw(rng, (H, W, B)) -> field`, parameter-free float32, one array that broadcasts to `(H, W, B)` or
+            a tuple of such; None where nothing is random and nothing depends on the place.
+        margin: `margin(bounds, (h, w)) -> pixels` of surroundings that a patch of h x w pixels needs on each side
+            under any value inside `bounds`; None where a pixel needs no neighbours. A relation with a margin
+            takes the keyword `trim`, the pixels on each side to leave out of its result.
         needs_wavelengths: refuses scenes without band centres.
         source: the publication behind the bounds, or "engineering judgement".
     """
@@ -180,7 +184,7 @@ class Relation:
     params: tuple[Param, ...]
     apply: Apply
     draw: Draw | None
-    margin: Callable[[Mapping[str, float]], float] | None
+    margin: Margin | None
     needs_wavelengths: bool
     source: str
     summary: str
@@ -190,12 +194,14 @@ class Relation:
         """The declared bounds of every param in `tier`."""
         return {param.name: getattr(param, tier) for param in self.params}
 
-    def margin_for(self, bounds: Mapping[str, Bounds]) -> int:
-        """Pixels of surroundings that any value inside `bounds` can need."""
-        if self.margin is None:
-            return 0
-        strongest = {name: max(ends, key=abs) for name, ends in bounds.items()}
-        return ceil(self.margin(strongest))
+    def margin_for(self, bounds: Mapping[str, Bounds], shape: tuple[int, int]) -> int:
+        """Pixels of surroundings that a patch of `shape` (h, w) can need under any value inside `bounds`."""
+        return 0 if self.margin is None else ceil(self.margin(bounds, shape) - 1e-9)
+
+
+def farthest(bounds: Bounds) -> float:
+    """The larger distance of the two bounds from zero."""
+    return max(abs(bounds[0]), abs(bounds[1]))
 
 
 _FOUND: dict[str, Relation] = {}
@@ -208,7 +214,7 @@ def relation(
     params: tuple[Param, ...],
     source: str,
     draw: Draw | None = None,
-    margin: Callable[[Mapping[str, float]], float] | None = None,
+    margin: Margin | None = None,
     needs_wavelengths: bool = False,
 ) -> Callable[[Apply], Apply]:
     """Declare a function as a relation under its own name; its family is the module it stands in.
@@ -228,7 +234,7 @@ def relation(
             raise ValueError(f"Expected the keywords {expected} of {name!r} at {where}, got {keywords}.")
         _FOUND[name] = Relation(
             name=name,
-            family=function.__module__.rpartition(".")[2],
+            family=_family(function.__module__),
             params=params,
             apply=function,
             draw=draw,
@@ -243,6 +249,12 @@ def relation(
     return declare
 
 
+def _family(module: str) -> str:
+    """`relations.sensor.noise` and `relations.sensor` hold the family sensor; elsewhere a module is its own family."""
+    package, *parts = module.split(".")
+    return parts[0] if package == "relations" and parts else module.rpartition(".")[2]
+
+
 def get(name: str) -> Relation:
     """The relation called `name`.
 
@@ -255,89 +267,3 @@ def get(name: str) -> Relation:
         near = get_close_matches(name, ALL, n=3) or sorted(ALL)
         raise ValueError(f"Expected the name of a relation, got {name!r}; did you mean {', '.join(near)}?")
     return ALL[name]
-
-
-@dataclass(frozen=True)
-class Step:
-    """One relation of a chain with its values: a float for all rows, or an array (n,) with one a row."""
-
-    relation: Relation
-    values: Mapping[str, np.ndarray | float] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        names = [param.name for param in self.relation.params]
-        if set(self.values) != set(names):
-            raise ValueError(
-                f"Expected values for {', '.join(names)} of the relation {self.relation.name!r}, "
-                f"got {', '.join(self.values) or 'none'}; give each param one value or one a row."
-            )
-
-    def active(self, rows: int) -> np.ndarray:
-        """Which rows the step changes at all, (rows,) bool: some strength is away from neutral."""
-        away = np.zeros(rows, dtype=bool)
-        for param in self.relation.params:
-            if param.neutral is not None:
-                away |= np.asarray(self.values[param.name]) != param.neutral
-        return away
-
-
-Chain = Sequence[Step]
-
-
-def distort(
-    x: np.ndarray,
-    chain: Chain,
-    fields: Sequence[np.ndarray | None],
-    sensor: Sensor,
-    *,
-    margins: Sequence[int] | None = None,
-) -> np.ndarray:
-    """The follow-ups of `x` under `chain`: every step in order, clipped to the sensor's range at the end.
-
-    Each step uses up its own margin, so only the steps before the last spatial one work on surroundings.
-
-    Args:
-        x: source patches with their surroundings, (n, h + 2m, w + 2m, b) float32, m the sum of `margins`, in the
-            scene's unit.
-        chain: the steps, in acquisition order.
-        fields: for each step its field under each patch, broadcastable to the window that reaches that step, or
-            None: (n, h + 2r | 1, w + 2r | 1, b | 1), r the sum of its margin and of all later ones.
-        sensor: range, signal and wavelengths of the scene.
-        margins: for each step the pixels of surroundings it uses up on each side; without it none has any.
-
-    Returns:
-        (n, h, w, b) float32. A row whose strengths are all neutral comes back bit for bit.
-
-    Raises:
-        ValueError: `x` is not a float32 batch of rank 4 with the sensor's bands, or fields, margins and steps
-            differ in number.
-    """
-    if x.ndim != 4 or x.dtype != np.float32:
-        raise ValueError(f"Expected patches (n, h, w, b) float32, got shape {x.shape}, {x.dtype}; stack and cast them.")
-    if x.shape[3] != len(sensor.signal):
-        raise ValueError(
-            f"Expected patches of the sensor's {len(sensor.signal)} bands, got shape {x.shape}; "
-            "take the sensor of the scene that the patches were cut from."
-        )
-    margins = [0] * len(chain) if margins is None else margins
-    if not len(fields) == len(margins) == len(chain):
-        raise ValueError(
-            f"Expected one field (or None) and one margin for each of {len(chain)} steps, got {len(fields)} and "
-            f"{len(margins)}."
-        )
-    rows = len(x)
-    for step, drawn, margin in zip(chain, fields, margins, strict=True):
-        if not step.active(rows).any():
-            x = x[:, margin : x.shape[1] - margin, margin : x.shape[2] - margin]
-            continue
-        values = {
-            param.name: np.broadcast_to(np.asarray(step.values[param.name], dtype=np.float32), (rows,))[
-                :, None, None, None
-            ]
-            for param in step.relation.params
-        }
-        if step.relation.margin is None:
-            x = step.relation.apply(x, drawn, sensor, **values)
-        else:
-            x = step.relation.apply(x, drawn, sensor, **values, trim=margin)
-    return np.clip(x, np.float32(sensor.low), np.float32(sensor.high))

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from functools import reduce
-
 import numpy as np
 from scipy.ndimage import median_filter
 
 from relations.core import Param, Sensor, relation
+from relations.kernels import mixed
 
 GAP = 3.0
 """Two bands lie across a gap when they are this many times farther apart than the bands around them."""
-
-_BLOCK = 2**22
-"""Elements of mixing matrices held at once: 16 MB, however many rows the batch has."""
-
-_FEW_PIXELS = 4
-"""Up to so many pixels a patch, gathering band by band is faster than building a matrix for it (measured)."""
 
 
 @relation(
@@ -82,7 +75,7 @@ def band_shift(x: np.ndarray, field: None, sensor: Sensor, *, shift: np.ndarray)
         (right, value1 + slope0 * after[left] - slope1 * (before + after)[right]),
         (right + 1, slope1 * after[right]),
     )
-    return _mixed(x, taps)
+    return mixed(x, taps)
 
 
 def _per_band_uniform(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
@@ -125,40 +118,4 @@ def band_loss(x: np.ndarray, field: np.ndarray, sensor: Sensor, *, share: np.nda
     left, right = np.where(left < 0, right, left), np.where(right == bands, left, right)
     between = place[right] - place[left]
     weight = np.divide(place - place[left], between, out=np.zeros_like(between), where=between != 0)
-    return _mixed(x, ((left, 1 - weight), (right, weight)))
-
-
-def _mixed(x: np.ndarray, taps: tuple[tuple[np.ndarray, np.ndarray], ...]) -> np.ndarray:
-    """Each band as a weighted sum of bands, `x'[n, ..., b] = Σ weight[n, b] · x[n, ..., index[n, b]]`, (n, h, w, b).
-
-    Args:
-        x: (n, h, w, b) float32.
-        taps: pairs (index, weight), each (n, b); an index outside the bands carries weight 0.
-    """
-    rows, height, width, bands = x.shape
-    pixels = np.ascontiguousarray(x).reshape(rows, height * width, bands)
-    taps = tuple((np.clip(index, 0, bands - 1), weight.astype(np.float32)) for index, weight in taps)
-    if height * width <= _FEW_PIXELS:
-        parts = (np.take_along_axis(pixels, i[:, None], axis=2) * w[:, None] for i, w in taps)
-        return reduce(np.add, parts).reshape(x.shape)
-    mixed = np.empty_like(pixels)
-    # Rows that share their values, as all rows of one candidate do, share one matrix: the same products, built once.
-    shared = all((index == index[:1]).all() and (weight == weight[:1]).all() for index, weight in taps)
-    if shared:
-        taps = tuple((index[:1], weight[:1]) for index, weight in taps)
-        return np.matmul(pixels, _matrices(taps, bands), out=mixed).reshape(x.shape)
-    step = max(1, _BLOCK // bands**2)
-    for start in range(0, rows, step):
-        block = slice(start, start + step)
-        kernels = _matrices(tuple((index[block], weight[block]) for index, weight in taps), bands)
-        np.matmul(pixels[block], kernels, out=mixed[block])
-    return mixed.reshape(x.shape)
-
-
-def _matrices(taps: tuple[tuple[np.ndarray, np.ndarray], ...], bands: int) -> np.ndarray:
-    """The taps of each row as a matrix, (n, b, b) float32: column b holds the weights that make up band b."""
-    kernels = np.zeros((len(taps[0][0]), bands, bands), dtype=np.float32)
-    row, number = np.arange(len(kernels))[:, None], np.arange(bands)
-    for index, weight in taps:
-        kernels[row, index, number] += weight
-    return kernels
+    return mixed(x, ((left, 1 - weight), (right, weight)))

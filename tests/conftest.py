@@ -53,7 +53,7 @@ def toy_problem(
     return pose(
         reference,
         quantised,
-        cut(scene, ids, size=5, margin=space.margin, blocks=ids // 100),
+        cut(scene, ids, size=5, margin=sum(space.margins((5, 5))), blocks=ids // 100),
         space,
         scene.sensor(),
         objectives=OBJECTIVES,

@@ -106,7 +106,7 @@ def test_every_draw_has_noise_of_its_own_and_the_search_keeps_one(problem: Probl
 def test_fields_too_large_to_hold_are_cut_anew(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
     u = points(problem, 3)
     held = problem.evaluate(u)
-    monkeypatch.setattr(module, "CUT_BYTES", 0)
+    monkeypatch.setattr(module, "HELD_BYTES", 0)
     np.testing.assert_array_equal(held.scores, replace(problem).evaluate(u).scores)
 
 

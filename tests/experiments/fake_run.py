@@ -477,7 +477,7 @@ def _finding(
         source=source,
         follow_up=after,
         margins=np.array([margin, 0]),
-        field_stripes=np.zeros((1, 9, 1), np.float32),
+        field0_stripes=np.zeros((1, 9, 1), np.float32),
         **dict(zip(("reference_source", "quantised_source", "reference", "quantised"), tops, strict=True)),
     )
     steps = [CHAINS[(i + j) % len(CHAINS)] for j in range(1 + i % 2)]

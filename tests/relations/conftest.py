@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from relations import Relation, Sensor, Step, distort
+from relations.core import Drawn
 
 LOW, HIGH = 50.0, 4000.0
 """The fixture's range of values; it does not start at 0, so that no formula may forget its lower end."""
@@ -18,12 +19,24 @@ class Cut:
     """Patches with the field of one relation under them, (n, h, w, b) and (n, h | 1, w | 1, b | 1) or None."""
 
     x: np.ndarray
-    field: np.ndarray | None
+    field: Drawn | None
     sensor: Sensor
 
     def rows(self, index: np.ndarray) -> Cut:
         """The same patches in another batch."""
-        return replace(self, x=self.x[index], field=None if self.field is None else self.field[index])
+        return replace(self, x=self.x[index], field=each(self.field, lambda layer: layer[index]))
+
+
+def layers(field: Drawn | None) -> tuple[np.ndarray, ...]:
+    """The arrays of a field: none, one, or several."""
+    return () if field is None else field if isinstance(field, tuple) else (field,)
+
+
+def each(field: Drawn | None, change: Callable[[np.ndarray], np.ndarray]) -> Drawn | None:
+    """The field with every array of it changed."""
+    if field is None:
+        return None
+    return tuple(change(layer) for layer in field) if isinstance(field, tuple) else change(field)
 
 
 def wavelengths(bands: int) -> np.ndarray:
@@ -54,9 +67,9 @@ def cut(relation: Relation | None, *, rows: int, size: tuple[int, int, int], see
         j = across if values.shape[1] > 1 else np.zeros((rows, 1), dtype=int)
         return np.ascontiguousarray(values[i[:, :, None], j[:, None, :]])
 
-    field = None
+    field: Drawn | None = None
     if relation is not None and relation.draw is not None:
-        field = under(relation.draw(np.random.default_rng(np.random.SeedSequence([seed, 1])), cube.shape))
+        field = each(relation.draw(np.random.default_rng(np.random.SeedSequence([seed, 1])), cube.shape), under)
     signal = cube.mean(axis=(0, 1), dtype=np.float64).astype(np.float32)
     return Cut(under(cube), field, Sensor(LOW, HIGH, signal, wavelengths(bands)))
 
@@ -74,12 +87,30 @@ def dose(
     return values
 
 
-def applied(relation: Relation, patches: Cut, values: Mapping[str, np.ndarray]) -> np.ndarray:
+def applied(relation: Relation, patches: Cut, values: Mapping[str, np.ndarray], *, trim: int = 0) -> np.ndarray:
     """What the relation itself makes of the patches, not clipped."""
     shaped = {name: np.asarray(v, dtype=np.float32)[:, None, None, None] for name, v in values.items()}
-    return relation.apply(patches.x, patches.field, patches.sensor, **shaped)
+    trimmed = {"trim": trim} if relation.margin else {}
+    return relation.apply(patches.x, patches.field, patches.sensor, **shaped, **trimmed)
 
 
 def distorted(relation: Relation, patches: Cut, values: Mapping[str, np.ndarray]) -> np.ndarray:
     """What a chain of the relation alone makes of the patches, clipped to the sensor's range."""
     return distort(patches.x, [Step(relation, values)], [patches.field], patches.sensor)
+
+
+def column(*values: float) -> np.ndarray:
+    """Values of one param, one a row, (n, 1, 1, 1) float32."""
+    return np.asarray(values, dtype=np.float32)[:, None, None, None]
+
+
+def drawn(relation: Relation, shape: tuple[int, int, int], *, seed: int) -> np.ndarray:
+    """The field of a random relation under one patch of `shape`."""
+    assert relation.draw is not None
+    field = relation.draw(np.random.default_rng(seed), shape)
+    assert isinstance(field, np.ndarray)
+    return field[None]
+
+
+def sensor_of(bands: int, centres: np.ndarray | None = None, *, signal: float = 1000.0) -> Sensor:
+    return Sensor(LOW, HIGH, np.full(bands, signal, np.float32), centres)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import ndtr
 
-from relations.core import Param, Sensor, relation
-
-REACH = 4.0
-"""The kernel ends at this many sigma: what is left out weighs less than 1e-4, below the last of 13 bits."""
+from relations.core import Param, Sensor, farthest, relation
+from relations.kernels import REACH, gaussian, separable
 
 
 @relation(
     params=(Param("sigma", "pixels", in_spec=(0.0, 0.69), stress=(0.0, 1.7), neutral=0.0),),
-    margin=lambda strongest: REACH * strongest["sigma"],
+    margin=lambda bounds, shape: REACH * farthest(bounds["sigma"]),
     source=(
         "in_spec: what turns a good camera's point spread of FWHM 1.1 px (HySpex) into PRISMA's 1.97 px (USGS OFR "
         "2021-1030-K), sqrt(1.97² - 1.1²) / 2.355; stress: FWHM 4 px, 4 / 2.355, engineering judgement"
@@ -39,21 +36,7 @@ def gaussian_blur(x: np.ndarray, field: None, sensor: Sensor, *, sigma: np.ndarr
     Source: PRISMA, https://pubs.usgs.gov/publication/ofr20211030K ; HySpex,
         https://hyspex.com/hyperspectral-imaging/key-quality-parameters/scientific-grade-quality .
     """
-    rows, height, width, bands = x.shape
-    down = _kernels(sigma, height)[:, trim : height - trim]
-    across = down if width == height else _kernels(sigma, width)[:, trim : width - trim]
-    # One gemm a row (and one a line): the same shapes whatever the batch, hence the same bits.
-    blurred = np.matmul(down, np.ascontiguousarray(x).reshape(rows, height, width * bands))
-    return np.matmul(across[:, None], blurred.reshape(rows, height - 2 * trim, width, bands))
-
-
-def _kernels(sigma: np.ndarray, length: int) -> np.ndarray:
-    """The banded matrices that blur a line of `length` pixels, (n, length, length) float32, rows summing to 1."""
-    sigma = sigma.reshape(-1, 1).astype(np.float64)
-    distance = np.arange(length)
-    with np.errstate(divide="ignore"):  # at σ = 0 the limits are right: all of the light in its own pixel
-        taps = ndtr((0.5 - distance) / sigma) - ndtr((-0.5 - distance) / sigma)
-    taps[distance > np.ceil(REACH * sigma)] = 0
-    # `take` gives C order, where `taps[:, ...]` would not and so bring BLAS to other code for other batches.
-    kernels = np.take(taps, np.abs(distance[:, None] - distance), axis=1)
-    return (kernels / kernels.sum(axis=2, keepdims=True)).astype(np.float32)
+    height, width = x.shape[1:3]
+    down = gaussian(sigma, height)[:, trim : height - trim]
+    across = down if width == height else gaussian(sigma, width)[:, trim : width - trim]
+    return separable(x, down, across)

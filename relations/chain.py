@@ -1,0 +1,165 @@
+"""A chain: relations with their values, in order, and what they make of a batch of patches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from relations.core import Drawn, Param, Relation, Sensor
+
+BLOCK_VALUES = 1 << 18
+"""Values of a block of rows with their surroundings, 1 MiB of float32: with its temporaries it stays in the cache of
+a core (measured). All scratch memory of `distort` is that of one block, or of one row where a row is larger."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One relation of a chain with its values: a float for all rows, or an array (n,) with one a row."""
+
+    relation: Relation
+    values: Mapping[str, np.ndarray | float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        names = [param.name for param in self.relation.params]
+        if set(self.values) != set(names):
+            raise ValueError(
+                f"Expected values for {', '.join(names)} of the relation {self.relation.name!r}, "
+                f"got {', '.join(self.values) or 'none'}; give each param one value or one a row."
+            )
+        for param in self.relation.params:
+            _require_within(self.relation.name, param, np.asarray(self.values[param.name]))
+
+    def active(self, rows: int) -> np.ndarray:
+        """Which rows the step changes at all, (rows,) bool: some strength is away from neutral."""
+        away = np.zeros(rows, dtype=bool)
+        for param in self.relation.params:
+            if param.neutral is not None:
+                away |= np.asarray(self.values[param.name]) != param.neutral
+        return away
+
+
+Chain = Sequence[Step]
+
+
+def distort(
+    x: np.ndarray,
+    chain: Chain,
+    fields: Sequence[Drawn | None],
+    sensor: Sensor,
+    *,
+    margins: Sequence[int] | None = None,
+) -> np.ndarray:
+    """The follow-ups of `x` under `chain`: every step in order, clipped to the sensor's range at the end.
+
+    Each step uses up its own margin, so only the steps before the last spatial one work on surroundings. Rows pass
+    in blocks that stay in the cache.
+
+    Args:
+        x: source patches with their surroundings, (n, h + 2m, w + 2m, b) float32, m the sum of `margins`, in the
+            scene's unit.
+        chain: the steps, in acquisition order.
+        fields: for each step its field under each patch, one array or a tuple of them as its `draw` gives, each
+            broadcastable to the window that reaches that step, or None: (n, h + 2r | 1, w + 2r | 1, b | 1), r the
+            sum of its margin and of all later ones.
+        sensor: range, signal and wavelengths of the scene.
+        margins: for each step the pixels of surroundings it uses up on each side; without it none has any.
+
+    Returns:
+        (n, h, w, b) float32. A row whose strengths are all neutral comes back bit for bit.
+
+    Raises:
+        ValueError: `x` is not a finite float32 batch of rank 4 with the sensor's bands and enough surroundings, or
+            fields, margins and steps do not go together.
+    """
+    margins = [0] * len(chain) if margins is None else margins
+    _require_patches(x, sensor, sum(margins))
+    if not len(fields) == len(margins) == len(chain):
+        raise ValueError(
+            f"Expected one field (or None) and one margin for each of {len(chain)} steps, got {len(fields)} and "
+            f"{len(margins)}; draw one for each step that has a `draw`."
+        )
+    rows, height, width, bands = x.shape
+    trimmed = 2 * sum(margins)
+    low, high = np.float32(sensor.low), np.float32(sensor.high)
+    out = np.empty((rows, height - trimmed, width - trimmed, bands), dtype=np.float32)
+    values = [{name: _column(value, rows) for name, value in step.values.items()} for step in chain]
+    for step, drawn in zip(chain, fields, strict=True):
+        _require_field(step.relation, drawn, rows)
+    active = [step.active(rows) for step in chain]
+    size = max(1, BLOCK_VALUES // max(1, height * width * bands))
+    for start in range(0, rows, size):
+        block = slice(start, start + size)
+        moved = x[block]
+        for step, drawn, margin, chosen, away in zip(chain, fields, margins, values, active, strict=True):
+            if not away[block].any():
+                moved = moved[:, margin : moved.shape[1] - margin, margin : moved.shape[2] - margin]
+                continue
+            knobs = {name: column[block] for name, column in chosen.items()}
+            under = _rows(drawn, block)
+            if step.relation.margin is None:
+                moved = step.relation.apply(moved, under, sensor, **knobs)
+            else:
+                moved = step.relation.apply(moved, under, sensor, **knobs, trim=margin)
+        np.clip(moved, low, high, out=out[block])
+    return out
+
+
+def _column(value: np.ndarray | float, rows: int) -> np.ndarray:
+    return np.broadcast_to(np.asarray(value, dtype=np.float32), (rows,))[:, None, None, None]
+
+
+def _rows(drawn: Drawn | None, block: slice) -> Drawn | None:
+    if drawn is None or isinstance(drawn, np.ndarray):
+        return None if drawn is None else drawn[block]
+    return tuple(layer[block] for layer in drawn)
+
+
+def _require_within(relation: str, param: Param, value: np.ndarray) -> None:
+    low, high = param.stress
+    # float32 holds the value that is applied: a bound rounded to it is still the bound.
+    slack = 1e-6 * max(abs(low), abs(high))
+    if value.dtype.kind not in "fiu" or value.ndim > 1:
+        raise ValueError(
+            f"Expected a number or one number a row for {relation}.{param.name}, got {value.dtype} of shape "
+            f"{value.shape}; pass a float or an array (n,)."
+        )
+    outside = ~((value >= low - slack) & (value <= high + slack))
+    if outside.any():
+        raise ValueError(
+            f"Expected {relation}.{param.name} ({param.unit}) within the stress bounds {[low, high]}, got "
+            f"{float(value[outside].flat[0]) if value.ndim else float(value)}; choose a value inside them."
+        )
+
+
+def _require_patches(x: np.ndarray, sensor: Sensor, margin: int) -> None:
+    if x.ndim != 4 or x.dtype != np.float32:
+        raise ValueError(f"Expected patches (n, h, w, b) float32, got shape {x.shape}, {x.dtype}; stack and cast them.")
+    if x.shape[3] != len(sensor.signal):
+        raise ValueError(
+            f"Expected patches of the sensor's {len(sensor.signal)} bands, got shape {x.shape}; "
+            "take the sensor of the scene that the patches were cut from."
+        )
+    if min(x.shape[1:3]) <= 2 * margin:
+        raise ValueError(
+            f"Expected patches with {margin} pixels of surroundings on each side, got shape {x.shape}; "
+            "cut them with the sum of `margins`."
+        )
+    if x.size and not (np.isfinite(x.min()) and np.isfinite(x.max())):
+        row = int(np.flatnonzero(~np.isfinite(x).all(axis=(1, 2, 3)))[0])
+        raise ValueError(
+            f"Expected finite values, got NaN or infinity in row {row} of the patches; mask such pixels or fill them "
+            "before they are distorted."
+        )
+
+
+def _require_field(relation: Relation, drawn: Drawn | None, rows: int) -> None:
+    layers = () if drawn is None else (drawn,) if isinstance(drawn, np.ndarray) else drawn
+    if (relation.draw is None) != (drawn is None) or any(len(layer) != rows for layer in layers):
+        got = [layer.shape for layer in layers] or "none"
+        expected = "no field" if relation.draw is None else f"a field of {rows} rows, (n, h | 1, w | 1, b | 1)"
+        raise ValueError(
+            f"Expected {expected} for the relation {relation.name!r}, got {got}; cut what its `draw` gives under "
+            "the patches."
+        )
