@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from diverget.models.zoo import ALL as ARCHITECTURES
-from experiments.data import check_budget, describe, gather
+from experiments.data import check_material, describe, gather
+from experiments.parts import named
 from experiments.run import directory
-from experiments.schema import RunConfig, named
+from experiments.schema import RunConfig
 from experiments.stages import CONTROL_SHARE
 
 FAST, SLOW = 4000, 270
@@ -26,14 +27,11 @@ def estimate(config: RunConfig, out: Path) -> Iterator[str]:
     place = directory(config, out)
     yield json.dumps(config.effective(), indent=1, ensure_ascii=False)
     material = gather(config)
-    check_budget(config, material)
+    check_material(config, material)
     told = describe(material)
     for reference in config.references:
         if reference.zoo:
             named("an architecture", ARCHITECTURES, reference.zoo).check_patch(material.size)
-    for slot in config.space(config.tier).slots:
-        if slot.relation.needs_wavelengths:
-            material.sensor.require_wavelengths(slot.relation.name)
     yield f"data: {told['data']}; {told['split']}"
     for note in told["notes"]:
         yield f"note: {note}"
@@ -45,7 +43,7 @@ def estimate(config: RunConfig, out: Path) -> Iterator[str]:
     baseline = 2 * len(material.baseline) * (pairs + controls)
     rates = 2 * spaces * len(material.rated) * (config.rates.draws * pairs + controls)
     search = int(config.search.budget * (pairs + CONTROL_SHARE * controls))
-    dimensions = config.space(config.tier).dimensions
+    dimensions = config.space_in(config.tier).dimensions
     yield f"patches assessed: {patches}; pairs: {pairs}; controls: {controls}; space: {dimensions} dimensions"
     total = baseline + rates + search
     yield f"queries: baseline {baseline:,}, rates {rates:,}, search {search:,}; in all {total:,}, and shrinking"

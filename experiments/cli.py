@@ -181,7 +181,28 @@ def _require_run(place: Path) -> None:
         )
 
 
-KINDS = ("relations", "optimisers", "objectives", "limits", "models", "quantisations", "metrics")
+@app.command()
+def gallery(
+    out: Annotated[Path, typer.Option("--out", help="the page: .html, .png, .svg or .pdf", show_default=False)],
+    scene: Annotated[
+        Path | None, typer.Option("--scene", help="a scene instead of the embedded one", show_default=False)
+    ] = None,
+    cube_key: Annotated[str | None, typer.Option("--cube-key", help="key of the cube, if several fit")] = None,
+    label_key: Annotated[str | None, typer.Option("--label-key", help="key of the labels, if several fit")] = None,
+) -> None:
+    """Draw every relation at the end of both tiers, on one crop of a scene."""
+    from experiments import catalogue
+
+    with _told():
+        catalogue.require_suffix(out)
+        shown = catalogue.gather(catalogue.scene_of(scene, cube_key=cube_key, label_key=label_key))
+        catalogue.write(shown, out)
+        for note in shown.notes:
+            typer.echo(note)
+        typer.echo(out)
+
+
+KINDS = ("relations", "spaces", "optimisers", "objectives", "limits", "models", "quantisations", "metrics")
 
 
 @app.command("list")

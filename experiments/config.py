@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from experiments.schema import PATH_KEYS, RunConfig
+from experiments.parts import PATH_KEYS
+from experiments.schema import RunConfig
 
 
 class ConfigError(ValueError):
@@ -115,6 +116,8 @@ def _problem(entry: Any) -> str:
     if entry["type"] == "extra_forbidden":
         near = get_close_matches(str(entry["loc"][-1]), _keys_at(entry["loc"][:-1]), n=1)
         return f"{where}: unknown key" + (f"; did you mean `{near[0]}`?" if near else "; remove it")
+    if entry["type"] == "missing" and where == "relations":
+        return "relations: expected a list of relations, or a named `space`, got none; see `diverget list spaces`"
     if entry["type"] == "missing":
         return f"{where}: expected a value, got none; add it"
     got = entry.get("input")

@@ -107,12 +107,25 @@ def gather(config: RunConfig) -> Material:
     )
 
 
-def check_budget(config: RunConfig, material: Material) -> None:
-    """Return when the search's budget holds at least one generation.
+def check_material(config: RunConfig, material: Material) -> None:
+    """Return when the data can bear the relations and the search's budget holds at least one generation.
 
     Raises:
         ValueError: it does not.
     """
+    if material.sensor.wavelengths is None:
+        slots = config.space_in(config.tier).slots
+        blind = [slot.relation.name for slot in slots if slot.relation.needs_wavelengths]
+        if blind:
+            leave_out = (
+                f"`space: {{name: {config.space.name}, without: [{', '.join([*config.space.without, *blind])}]}}`"
+                if config.space
+                else "leave them out"
+            )
+            raise ValueError(
+                f"Expected band centres for {', '.join(blind)}, which work in nm, got data without wavelengths; add "
+                f"`wavelengths:` under `scene:`, or {'write ' if config.space else ''}{leave_out}."
+            )
     least = 2 * config.search.population * len(material.assessed)
     if config.search.budget < least:
         raise ValueError(

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.console import Console
+from rich import box
+from rich.console import Console, Group
 from rich.table import Table
+from rich.text import Text
 
 import relations
 from diverget.models.quantise import QUANTISATIONS
 from diverget.models.zoo import ALL as ARCHITECTURES
 from diverget.objectives import LIMITS, OBJECTIVES
 from diverget.optimisers import OPTIMISERS
+from diverget.spaces import SPACES
 from experiments.criteria import METRICS
 
 
@@ -38,6 +41,28 @@ def entries(kind: str) -> list[dict[str, Any]]:
             }
             for relation in relations.ALL.values()
         ]
+    if kind == "spaces":
+        return [
+            {
+                "name": space.name,
+                "summary": space.summary,
+                "tier": space.tier,
+                "relations": {
+                    relation.name: {
+                        param: list(ends)
+                        for param, ends in {
+                            **relation.bounds(space.tier),
+                            **space.narrowed.get(relation.name, {}),
+                        }.items()
+                    }
+                    for relation in space.relations
+                },
+                "limits": dict(space.limits),
+                "severities": {name: [dict(step) for step in ladder] for name, ladder in space.severities.items()},
+                "source": space.source,
+            }
+            for space in SPACES
+        ]
     if kind == "optimisers":
         return [{"name": o.name, "objectives": o.objectives, "summary": o.summary} for o in OPTIMISERS]
     if kind == "objectives":
@@ -54,26 +79,53 @@ def entries(kind: str) -> list[dict[str, Any]]:
 
 
 def table(kind: str, rows: list[dict[str, Any]]) -> None:
-    """Print `rows` as a table."""
-    shown = Table(title=kind, title_justify="left", show_lines=kind == "relations")
+    """Print `rows` as a table; relations one table a family."""
+    console = Console()
     if kind == "relations":
-        rows = [
-            {
-                "name": row["name"],
-                "family": row["family"],
-                "what it does": row["summary"],
-                "params (in spec; stress)": "\n".join(
-                    f"{p['name']}: {_range(p['in_spec'])}; {_range(p['stress'])} {p['unit']}" for p in row["params"]
-                ),
-                "source": row["source"],
-            }
-            for row in rows
-        ]
+        cells = [_cells(param) for row in rows for param in row["params"]]
+        names = max(len(row["name"]) for row in rows)
+        params, _, *bounds = (max(map(len, column)) for column in zip(*cells, strict=True))
+        for family in dict.fromkeys(row["family"] for row in rows):
+            held = [row for row in rows if row["family"] == family]
+            console.print(_family(family, held, names, params, bounds), markup=False)
+        return
+    shown = Table(title=kind, title_justify="left")
     for column in rows[0]:
         shown.add_column(column, overflow="fold")
     for row in rows:
         shown.add_row(*(str(value) for value in row.values()))
-    Console().print(shown, markup=False)
+    console.print(shown, markup=False)
+
+
+def _family(family: str, rows: list[dict[str, Any]], names: int, params: int, bounds: list[int]) -> Table:
+    """A family's relations: the name, and beside it summary, params and source beneath each other.
+
+    Columns of their own would make each relation as tall as its source, a sentence or three, is long.
+
+    Args:
+        names, params, bounds: characters of these columns, the same in all families; units and sentences take the
+            rest.
+    """
+    shown = Table(title=f"family: {family}", title_justify="left", box=box.HORIZONTALS, show_lines=True, expand=True)
+    shown.add_column("relation", width=names, overflow="fold")
+    shown.add_column("what it does; param, unit, in_spec, stress; source", ratio=1)
+    for row in rows:
+        knobs = Table.grid(padding=(0, 2, 0, 0), expand=True)
+        knobs.add_column(width=params, style="bold", overflow="fold")
+        knobs.add_column(ratio=1, overflow="fold")
+        for width in bounds:
+            knobs.add_column(width=width)
+        for param in row["params"]:
+            knobs.add_row(*(Text(text) for text in _cells(param)))
+        needs = " Needs wavelengths." if row["needs_wavelengths"] else ""
+        source = Text(f"Source: {row['source']}", style="dim")
+        shown.add_row(Text(row["name"], style="bold"), Group(Text(row["summary"] + needs), knobs, source))
+    return shown
+
+
+def _cells(param: dict[str, Any]) -> tuple[str, ...]:
+    shape = "" if param["neutral"] is not None else " (shape)"
+    return param["name"], param["unit"] + shape, _range(param["in_spec"]), _range(param["stress"])
 
 
 def _sense(maximise: bool) -> str:

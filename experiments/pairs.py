@@ -18,8 +18,9 @@ from diverget.models.tflite import TFLiteModel
 from diverget.store import Store, appearing
 from experiments.data import Material
 from experiments.fit import check_bands, check_classes, in_file_order
+from experiments.parts import KERAS_SUFFIXES, QuantisedConfig, ReferenceConfig
 from experiments.progress import Screen
-from experiments.schema import KERAS_SUFFIXES, QuantisedConfig, ReferenceConfig, RunConfig
+from experiments.schema import RunConfig
 from experiments.training import prepare_in_parts, trained_reference
 
 FLOAT_TOLERANCE = 1e-5

@@ -65,7 +65,7 @@ def _carry_out(config: RunConfig, store: Store, screen: Screen, *, cache: Path) 
     _manifest(config, store)
     with screen.stage("data"):
         material = data.gather(config)
-        data.check_budget(config, material)
+        data.check_material(config, material)
         if not (store.has("data.json") and store.has("sensor.npz")):
             data.record(material, store)
     for note in (*material.data.origin.get("warnings", ()), *material.split.notes):

@@ -45,7 +45,7 @@ class Run:
 
     def pose(self, pair: Pair, ids: np.ndarray) -> Problem:
         """The problem of a pair over the patches `ids` in the run's own space."""
-        space = self.config.space(self.config.tier)
+        space = self.config.space_in(self.config.tier)
         return pose(
             pair.reference,
             pair.quantised,
@@ -122,7 +122,7 @@ def rates(asked: Run, number: int, pair: Pair) -> None:
     with asked.screen.stage(f"rates   {pair.name}", total=len(wanted)) as stage:
         for done, (tier, relation) in enumerate(wanted):
             stage.to(done, f"{tier} {relation}")
-            space = config.space(tier, None if relation == EVERYTHING else relation)
+            space = config.space_in(tier, None if relation == EVERYTHING else relation)
             patches = asked.material.patches(asked.material.rated, space)
             outcomes = draw_outcomes(problem, space, patches, draws=draws, seed=config.seed, name=relation)
             rng = generator(config.seed, Purpose.BOOTSTRAP, key(tier), key(relation))

@@ -16,8 +16,9 @@ from diverget.models.zoo import Architecture
 from diverget.randomness import Purpose, integer, key
 from diverget.split import limit
 from experiments.data import Material
+from experiments.parts import ReferenceConfig, named
 from experiments.progress import Screen
-from experiments.schema import ReferenceConfig, RunConfig, named
+from experiments.schema import RunConfig
 
 PATIENCE = 8
 """Epochs without a better validation accuracy before training stops (engineering judgement)."""

@@ -3,6 +3,7 @@
     core.py         Param, Relation, @relation, Sensor, get: what a relation is
     chain.py        Step, Chain, distort: relations with values, applied to a batch
     kernels.py      pixels and bands as weighted sums of their neighbours
+    atmosphere.py   haze, water_vapour, thin_cirrus, adjacency: what the air does to the light
     optics/         gaussian_blur: what the lens does to neighbouring pixels
     spectral.py     band_shift, band_loss: what the spectrometer does to neighbouring bands
     radiometry.py   brightness, offset: how bright the scene is taken to be
@@ -14,7 +15,7 @@ its family; `ALL` holds every one by name, in acquisition order: light crosses t
 is split into bands, is turned into numbers and meets the detector's own faults.
 """
 
-from relations import optics, spectral, radiometry, sensor  # noqa: I001, the acquisition order is the order of ALL
+from relations import atmosphere, optics, spectral, radiometry, sensor  # noqa: I001, the acquisition order is the order of ALL
 from relations.chain import Chain, Step, distort
 from relations.core import ALL, FAMILIES, TIERS, Param, Relation, Sensor, get, relation
 from relations.validity import ergas, psnr, spectral_angle, ssim
@@ -28,6 +29,7 @@ __all__ = [
     "Relation",
     "Sensor",
     "Step",
+    "atmosphere",
     "distort",
     "ergas",
     "get",

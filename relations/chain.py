@@ -13,6 +13,9 @@ BLOCK_VALUES = 1 << 18
 """Values of a block of rows with their surroundings, 1 MiB of float32: with its temporaries it stays in the cache of
 a core (measured). All scratch memory of `distort` is that of one block, or of one row where a row is larger."""
 
+PIXEL_WEIGHTS = 16
+"""Weights a pixel that a relation may need, as cubic interpolation does: with fewer bands than that they count."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -84,11 +87,13 @@ def distort(
     trimmed = 2 * sum(margins)
     low, high = np.float32(sensor.low), np.float32(sensor.high)
     out = np.empty((rows, height - trimmed, width - trimmed, bands), dtype=np.float32)
-    values = [{name: _column(value, rows) for name, value in step.values.items()} for step in chain]
     for step, drawn in zip(chain, fields, strict=True):
+        _require_values(step, rows)
         _require_field(step.relation, drawn, rows)
+    values = [{name: _column(value, rows) for name, value in step.values.items()} for step in chain]
     active = [step.active(rows) for step in chain]
-    size = max(1, BLOCK_VALUES // max(1, height * width * bands))
+    # A quarter of a matrix of the bands: patches of a pixel or two would else bring too many matrices into a block.
+    size = max(1, BLOCK_VALUES // max(1, height * width * max(bands, PIXEL_WEIGHTS), bands**2 // 4))
     for start in range(0, rows, size):
         block = slice(start, start + size)
         moved = x[block]
@@ -131,6 +136,15 @@ def _require_within(relation: str, param: Param, value: np.ndarray) -> None:
             f"Expected {relation}.{param.name} ({param.unit}) within the stress bounds {[low, high]}, got "
             f"{float(value[outside].flat[0]) if value.ndim else float(value)}; choose a value inside them."
         )
+
+
+def _require_values(step: Step, rows: int) -> None:
+    for name, value in step.values.items():
+        if np.shape(value) not in ((), (rows,)):
+            raise ValueError(
+                f"Expected one value of {step.relation.name}.{name} or one for each of {rows} patches, got "
+                f"{np.shape(value)}; repeat the patches or the values."
+            )
 
 
 def _require_patches(x: np.ndarray, sensor: Sensor, margin: int) -> None:

@@ -1,10 +1,10 @@
 """Kernels: pixels and bands as weighted sums of their neighbours, every row of a batch with weights of its own.
 
-    separable     matrices along rows and columns: Gaussian spread, shift, zoom
+    separable     matrices along rows and columns: Gaussian and box spread, shift, zoom
     convolved     a square kernel over each pixel's neighbourhood: motion, defocus
     resampled     each pixel from a few others anywhere: rotation
     mixed         each band from a few others: spectral shift and loss
-    gaussian, cubic, spread    weights to put in
+    gaussian, box, interpolated, cubic, spread    weights to put in
 
 A row's result has the same bits in whatever batch it stands: each matrix product concerns one row alone, and its
 shape depends on that row's values only.
@@ -55,9 +55,41 @@ def gaussian(sigma: np.ndarray, length: int) -> np.ndarray:
     with np.errstate(divide="ignore"):  # at σ = 0 the limits are right: all of the light in its own pixel
         taps = ndtr((0.5 - distance) / sigma) - ndtr((-0.5 - distance) / sigma)
     taps[distance > np.ceil(REACH * sigma)] = 0
+    return _symmetric(taps)
+
+
+def box(size: np.ndarray, length: int) -> np.ndarray:
+    """The matrices that average a line of pixels over `size` of them, (n, length, length) float32, rows sum to 1.
+
+    K[i, k] ∝ how much of pixel k a box of width `size` ≥ 1 about the centre of pixel i covers; the identity at 1,
+    three equal weights at 3. Beyond the line nothing is known: the weights inside are scaled up to sum to 1.
+    """
+    ends = size.reshape(-1, 1).astype(np.float64) / 2
+    return _symmetric(np.clip(ends - (np.arange(length) - 0.5), 0, 1))
+
+
+def _symmetric(taps: np.ndarray) -> np.ndarray:
+    """Matrices K[i, k] ∝ taps[|i − k|] from taps (n, length), (n, length, length) float32, rows sum to 1."""
+    distance = np.arange(taps.shape[1])
     # `take` gives C order, where `taps[:, ...]` would not and so bring BLAS to other code for other batches.
     kernels = np.take(taps, np.abs(distance[:, None] - distance), axis=1)
     return (kernels / kernels.sum(axis=2, keepdims=True)).astype(np.float32)
+
+
+def interpolated(place: np.ndarray, length: int, *, stretch: np.ndarray | float = 1.0) -> np.ndarray:
+    """The matrices that read a line of `length` pixels at other places, (n, p, length) float32, rows sum to 1.
+
+    K[i, k] ∝ cubic((k − place[i]) / stretch). Beyond the line its last pixel is held, and near its end the weights
+    inside are scaled up to sum to 1.
+
+    Args:
+        place: (n, p) float64, in pixels from the first one; at whole places the pixel itself is read.
+        stretch: (n, 1, 1) or a number, at least 1: how many pixels of the line one pixel of the result spans, so
+            that what is too fine for the result is averaged and does not alias.
+    """
+    held = np.clip(place, 0, length - 1)[:, :, None]
+    kernels = cubic((np.arange(length) - held) / stretch)
+    return np.asarray(kernels / kernels.sum(axis=2, keepdims=True), dtype=np.float32)
 
 
 def cubic(distance: np.ndarray) -> np.ndarray:
@@ -69,6 +101,20 @@ def cubic(distance: np.ndarray) -> np.ndarray:
     near = (1.5 * d - 2.5) * d * d + 1
     far = ((-0.5 * d + 2.5) * d - 4) * d + 2
     return np.where(d < 1, near, np.where(d < 2, far, 0.0))
+
+
+def cubic_taps(part: np.ndarray) -> np.ndarray:
+    """The four weights of cubic convolution at a place that lies `part` in [0, 1) of the way from a sample to the next.
+
+    `cubic(part - k)` for the samples k = −1, 0, 1, 2 along a new last axis, (..., 4) float32, in a third of the time.
+    """
+    t = part
+    taps = np.empty((*t.shape, 4), dtype=np.float32)
+    taps[..., 0] = ((1 - 0.5 * t) * t - 0.5) * t
+    taps[..., 1] = (1.5 * t - 2.5) * t * t + 1
+    taps[..., 2] = ((2 - 1.5 * t) * t + 0.5) * t
+    taps[..., 3] = (0.5 * t - 0.5) * t * t
+    return taps
 
 
 def convolved(
@@ -88,27 +134,41 @@ def convolved(
     rows, height, width, bands = x.shape
     high, wide = height - 2 * trim, width - 2 * trim
     out = np.empty((rows, high, wide, bands), dtype=np.float32)
+    widest = int(radii.max(initial=0))
+    framed = surrounded(x, widest, widest, trim=trim)
+    place = np.arange(wide)[:, None]
     for radius in np.unique(radii).tolist():
         chosen = np.flatnonzero(radii == radius)
-        source = x if len(chosen) == rows else x[chosen]
+        inner = slice(widest - radius, high + widest + radius), slice(widest - radius, wide + widest + radius)
         if radius == 0:
-            out[chosen] = source[:, trim : height - trim, trim : width - trim]
+            out[chosen] = framed[chosen, *inner]
             continue
-        short = max(0, radius - trim)
-        spare = max(0, trim - radius)
-        source = source[:, spare : height - spare, spare : width - spare]
-        if short:
-            source = np.pad(source, ((0, 0), (short, short), (short, short), (0, 0)), mode="edge")
-        source = np.ascontiguousarray(source)
-        side, line = 2 * radius + 1, source.shape[2]
+        source = framed if len(chosen) == rows else np.ascontiguousarray(framed[chosen, *inner])
         # The 2r + 1 lines around line i lie together in memory; a banded matrix sums them up in one gemm a line.
+        side, line = 2 * radius + 1, wide + 2 * radius
         steps = source.strides
         windows = as_strided(source, (len(chosen), high, side * line, bands), (steps[0], steps[1], *steps[2:]))
         banded = np.zeros((len(chosen), wide, side, line), dtype=np.float32)
-        place = np.arange(wide)[:, None]
         banded[:, place, :, place + np.arange(side)] = kernel_of(chosen, radius).transpose(2, 0, 1)[None]
-        out[chosen] = np.matmul(banded.reshape(len(chosen), 1, wide, side * line), windows)
+        banded = banded.reshape(len(chosen), 1, wide, side * line)
+        if len(chosen) == rows:
+            np.matmul(banded, windows, out=out)
+        else:
+            out[chosen] = np.matmul(banded, windows)
     return out
+
+
+def surrounded(x: np.ndarray, down: int, across: int, *, trim: int) -> np.ndarray:
+    """The patches without `trim` pixels on each side and with `down` rows and `across` columns around what is left.
+
+    In C order. What the array does not hold of these surroundings is its last pixel, repeated.
+    """
+    spare = [max(0, trim - reach) for reach in (down, across)]
+    short = [max(0, reach - trim) for reach in (down, across)]
+    source = x[:, spare[0] : x.shape[1] - spare[0], spare[1] : x.shape[2] - spare[1]]
+    if any(short):
+        source = np.pad(source, ((0, 0), (short[0],) * 2, (short[1],) * 2, (0, 0)), mode="edge")
+    return np.ascontiguousarray(source)
 
 
 def spread(down: np.ndarray, across: np.ndarray, radius: int) -> np.ndarray:
@@ -138,10 +198,12 @@ def resampled(x: np.ndarray, index: np.ndarray, weight: np.ndarray) -> np.ndarra
     rows, height, width, bands = x.shape
     count, taps = index.shape[1:]
     pixels = height * width
-    places = index + (np.arange(rows) * pixels)[:, None, None]
+    places = index + (np.arange(rows, dtype=np.int32) * np.int32(pixels))[:, None, None]
     ends = np.arange(0, rows * count * taps + 1, taps)
     shape = (rows * count, rows * pixels)
-    weights = csr_array((weight.astype(np.float32).ravel(), places.astype(np.int32).ravel(), ends), shape=shape)
+    weights = csr_array(
+        (weight.astype(np.float32, copy=False).ravel(), places.astype(np.int32, copy=False).ravel(), ends), shape=shape
+    )
     return (weights @ np.ascontiguousarray(x).reshape(rows * pixels, bands)).reshape(rows, count, bands)
 
 

@@ -16,7 +16,7 @@ FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("
 LAYER = {
     "randomness": 0, "scene": 0, "wavelengths": 0, "labels": 0, "blocks": 0, "formats": 0, "store": 0, "models": 0,
     "loading": 1, "materials": 1, "landscape": 1, "synthetic": 2, "split": 1, "patches": 1,
-    "space": 1, "outcome": 1, "baseline": 2, "objectives": 2,
+    "space": 1, "spaces": 1, "outcome": 1, "baseline": 2, "objectives": 2,
     "problem": 3, "optimisers": 4, "search": 5, "shrink": 4, "archive": 4, "rates": 4, "findings": 5, "tables": 5,
 }  # fmt: skip
 

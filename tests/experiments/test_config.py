@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,10 @@ from diverget.scene import ImageSet
 from diverget.split import split
 from experiments.config import ConfigError, load
 from experiments.criteria import check, parse
+from experiments.data import check_material, gather
 from experiments.schema import RunConfig
+from relations import ALL
+from relations.core import _FOUND
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
@@ -31,7 +35,7 @@ def written(tmp_path: Path, text: str) -> Path:
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_shipped_config_is_valid(path: Path) -> None:
     config = load(path)
-    assert config.space("in_spec").dimensions == config.space("stress").dimensions
+    assert config.space_in("in_spec").dimensions == config.space_in("stress").dimensions
 
 
 def test_a_minimal_config_shows_every_default(tmp_path: Path) -> None:
@@ -202,7 +206,7 @@ def test_narrowed_bounds_hold_in_both_tiers(tmp_path: Path) -> None:
     text = MINIMAL.replace("[brightness]", "[{gaussian_blur: {sigma: [0, 0.1]}}]")
     config = load(written(tmp_path, text))
     for tier in ("in_spec", "stress"):
-        assert config.space(tier).axes[0][2] == (0, 0.1)
+        assert config.space_in(tier).axes[0][2] == (0, 0.1)
 
 
 def test_criteria() -> None:
@@ -210,3 +214,66 @@ def test_criteria() -> None:
     assert criterion.met(0.01) and not criterion.met(0.011)
     rows = check(("agreement >= 0.9",), {"a/b": {"agreement": 0.95}, "a/c": {"agreement": 0.8}, "a/d": {}})
     assert [row["met"] for row in rows] == [True, False, False]
+
+
+SPACED = MINIMAL.replace("relations: [brightness]", "space: radiometry")
+
+
+def test_a_named_space_is_spelt_out_and_kept(tmp_path: Path) -> None:
+    config = load(written(tmp_path, SPACED))
+    assert [entry.name for entry in config.relations] == [r.name for r in ALL.values() if r.family == "radiometry"]
+    assert (config.tier, config.limits) == ("stress", {"psnr": 20.0})
+    assert RunConfig.model_validate(config.effective()) == config
+    assert load(written(tmp_path, SPACED + "tier: in_spec\n")).tier == "in_spec"
+
+
+def test_a_published_space_brings_its_bounds_and_limits(tmp_path: Path) -> None:
+    config = load(written(tmp_path, SPACED.replace("radiometry", "dflare")))
+    assert config.limits == {}
+    axes = {
+        (config.space_in("stress").slots[slot].relation.name, param.name): ends
+        for slot, param, ends in config.space_in("stress").axes
+    }
+    assert axes["multiplicative_noise", "mean"] == (-0.5, 0.5)
+    assert load(written(tmp_path, SPACED.replace("radiometry", "dflare") + "limits: {psnr: 30}\n")).limits == {
+        "psnr": 30.0
+    }
+
+
+def test_relations_can_be_taken_out_of_a_named_space(tmp_path: Path) -> None:
+    text = SPACED.replace("radiometry", "{name: radiometry, without: [offset, gamma]}")
+    names = [entry.name for entry in load(written(tmp_path, text)).relations]
+    assert "brightness" in names and not {"offset", "gamma"} & set(names)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (SPACED.replace("radiometry", "radiometri"), "did you mean radiometry"),
+        (SPACED + "relations: [offset]\n", "expected either `space` or `relations`, got both"),
+        (SPACED.replace("radiometry", "in_spec") + "tier: stress\n", "expected the tier in_spec of the space in_spec"),
+        (SPACED.replace("radiometry", "{name: sensor, without: [stripe]}"), "got 'stripe'; did you mean stripes"),
+        (MINIMAL.replace("relations: [brightness]", ""), "or a named `space`, got none"),
+    ],
+)
+def test_a_wrong_space_is_refused(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(ConfigError) as problem:
+        load(written(tmp_path, text))
+    assert told in str(problem.value)
+    assert "1 problem" in str(problem.value)
+
+
+def test_the_digest_holds_the_declared_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = load(written(tmp_path, MINIMAL))
+    before = config.digest()
+    gain = replace(ALL["brightness"].params[0], stress=(-0.6, 0.6))
+    monkeypatch.setitem(_FOUND, "brightness", replace(ALL["brightness"], params=(gain,)))
+    assert config.digest() != before
+
+
+def test_relations_in_nm_are_refused_for_data_without_wavelengths(tmp_path: Path) -> None:
+    config = load(written(tmp_path, SPACED.replace("radiometry", "spectral")))
+    material = gather(config)
+    blind = replace(material, sensor=replace(material.sensor, wavelengths=None))
+    with pytest.raises(ValueError, match=r"band_shift.*got data without wavelengths.*without: \[.*band_shift"):
+        check_material(config, blind)

@@ -87,6 +87,14 @@ def dose(
     return values
 
 
+def strongest(relation: Relation) -> dict[str, float]:
+    """Every strength at its stress bound farthest from neutral, every shape param at its upper one."""
+    return {
+        param.name: max(param.stress, key=lambda end: (float(param.strength(end, param.stress)), end))
+        for param in relation.params
+    }
+
+
 def applied(relation: Relation, patches: Cut, values: Mapping[str, np.ndarray], *, trim: int = 0) -> np.ndarray:
     """What the relation itself makes of the patches, not clipped."""
     shaped = {name: np.asarray(v, dtype=np.float32)[:, None, None, None] for name, v in values.items()}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from relations import ALL, Param, Sensor, Step, distort, get
 from relations.core import relation
-from tests.relations.conftest import HIGH, LOW, cut, wavelengths
+from tests.relations.conftest import HIGH, LOW, cut, strongest, wavelengths
 
 
 def test_a_chain_is_its_steps_one_after_another_and_clipped_once_at_the_end() -> None:
@@ -48,7 +48,10 @@ def test_decode_stays_inside_and_encode_is_its_inverse(u: float, param: Param) -
     for bounds in (param.in_spec, param.stress):
         value = param.decode(np.array(u), bounds)
         assert bounds[0] <= value <= bounds[1]
-        assert param.encode(value, bounds) == pytest.approx(u, abs=1e-9)
+        if param.integer:
+            assert param.decode(param.encode(value, bounds), bounds) == value == round(float(value))
+        elif bounds[0] < bounds[1]:
+            assert param.encode(value, bounds) == pytest.approx(u, abs=1e-9)
         assert 0 <= param.strength(value, bounds) <= 1
 
 
@@ -126,9 +129,9 @@ def test_a_step_needs_the_values_of_its_params(values: dict[str, float]) -> None
 
 @pytest.mark.parametrize("name", [name for name, r in ALL.items() if r.needs_wavelengths])
 def test_missing_wavelengths_are_told_with_what_to_do(name: str) -> None:
-    patches = cut(ALL[name], rows=2, size=(9, 7, 5))
+    patches = cut(ALL[name], rows=2, size=(9, 7, 103))
     blind = Sensor(LOW, HIGH, patches.sensor.signal)
-    step = Step(ALL[name], {param.name: param.stress[1] for param in ALL[name].params})
+    step = Step(ALL[name], strongest(ALL[name]))
     distort(patches.x, [step], [patches.field], patches.sensor)
     with pytest.raises(ValueError, match=rf"Relation '{name}' works in nm .* without wavelengths; add `wavelengths:`"):
         distort(patches.x, [step], [patches.field], blind)
@@ -136,10 +139,54 @@ def test_missing_wavelengths_are_told_with_what_to_do(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name, r in ALL.items() if not r.needs_wavelengths])
 def test_other_relations_do_without_wavelengths(name: str) -> None:
-    patches = cut(ALL[name], rows=2, size=(9, 7, 5))
-    step = Step(ALL[name], {param.name: param.stress[1] for param in ALL[name].params})
+    patches = cut(ALL[name], rows=2, size=(9, 7, 103))
+    step = Step(ALL[name], strongest(ALL[name]))
     found = distort(patches.x, [step], [patches.field], Sensor(LOW, HIGH, patches.sensor.signal))
     assert not np.array_equal(found, patches.x)
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (0.6, r"brightness.gain \(relative change of the signal\) within the stress bounds \[-0.5, 0.5\], got 0.6"),
+        (float("nan"), r"got nan; choose a value inside"),
+        (np.array([0.1, -0.7]), r"got -0.7; choose"),
+        (np.zeros((2, 1)), r"one number a row for brightness.gain, got float64 of shape \(2, 1\)"),
+        ("much", r"a number or one number a row for brightness.gain"),
+    ],
+)
+def test_a_value_that_is_none_of_the_param_is_refused(value: Any, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        Step(get("brightness"), {"gain": value})
+
+
+def test_a_bound_that_float32_rounds_is_still_a_bound() -> None:
+    for name in ALL:
+        for param in ALL[name].params:
+            Step(ALL[name], {**strongest(ALL[name]), param.name: np.float32(param.stress[1])})
+
+
+def test_patches_that_are_not_finite_are_refused() -> None:
+    patches = cut(None, rows=3, size=(9, 7, 3))
+    for broken in (np.nan, np.inf, -np.inf):
+        x = patches.x.copy()
+        x[1, 2, 3, 1] = broken
+        with pytest.raises(ValueError, match=r"finite values, got NaN or infinity in row 1 of the patches; mask"):
+            distort(x, [], [], patches.sensor)
+
+
+def test_values_fields_and_margins_must_fit_the_patches() -> None:
+    patches = cut(get("stripes"), rows=3, size=(9, 7, 3))
+    stripes = Step(get("stripes"), strongest(get("stripes")))
+    gains = Step(get("brightness"), {"gain": np.array([0.1, 0.2])})
+    with pytest.raises(ValueError, match=r"one for each of 3 patches, got \(2,\); repeat"):
+        distort(patches.x, [gains], [None], patches.sensor)
+    with pytest.raises(ValueError, match=r"a field of 3 rows, .* for the relation 'stripes', got none; cut"):
+        distort(patches.x, [stripes], [None], patches.sensor)
+    with pytest.raises(ValueError, match=r"no field for the relation 'brightness', got"):
+        distort(patches.x, [Step(get("brightness"), {"gain": 0.1})], [patches.field], patches.sensor)
+    with pytest.raises(ValueError, match=r"with 4 pixels of surroundings on each side, got shape \(3, 9, 7, 3\)"):
+        distort(patches.x, [stripes], [patches.field], patches.sensor, margins=[4])
 
 
 def test_a_sensor_that_contradicts_itself_is_refused() -> None:
@@ -148,5 +195,5 @@ def test_a_sensor_that_contradicts_itself_is_refused() -> None:
         Sensor(1.0, 1.0, signal)
     with pytest.raises(ValueError, match=r"each of the 4 bands of the signal, got 5 from 430\.0"):
         Sensor(0.0, 1.0, signal, wavelengths(5))
-    with pytest.raises(ValueError, match=r"ascending wavelengths.*; sort the bands"):
+    with pytest.raises(ValueError, match=r"ascending positive wavelengths.*; sort the bands"):
         Sensor(0.0, 1.0, signal, wavelengths(4)[::-1])

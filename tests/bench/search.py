@@ -30,7 +30,7 @@ from experiments.pairs import prepare
 from experiments.progress import Screen
 from experiments.stages import Run
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 ROUNDS = 5
 FOUR = "[gaussian_blur, brightness, offset, gaussian_noise]"
 

@@ -1,0 +1,303 @@
+"""The parts of a config: data, models, relations or a named space, rates, search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
+
+import relations
+from diverget.models.quantise import QUANTISATIONS
+from diverget.models.zoo import ALL as ARCHITECTURES
+from diverget.objectives import OBJECTIVES, Objective
+from diverget.optimisers import OPTIMISERS, Optimiser
+from diverget.space import Space
+from diverget.spaces import SPACES, NamedSpace
+from relations import Relation
+
+PATH_KEYS = ("path", "ground_truth", "labels", "preprocessing")
+KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
+
+
+def named(kind: str, table: Sequence[Any], name: str) -> Any:
+    """The entry of `table` called `name`.
+
+    Raises:
+        ValueError: there is none; the nearest known names are told.
+    """
+    known = {entry.name: entry for entry in table}
+    if name not in known:
+        near = get_close_matches(name, known, n=2) or sorted(known)
+        raise ValueError(f"expected the name of {kind}, got {name!r}; did you mean {' or '.join(near)}?")
+    return known[name]
+
+
+def as_key(key: str) -> BeforeValidator:
+    """Let a bare word stand for `{key: word}`."""
+    return BeforeValidator(lambda entry: {key: entry} if isinstance(entry, str) else entry)
+
+
+class Strict(BaseModel):
+    """Frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def refuse_beside(self, source: str, *keys: str) -> None:
+        """Return when none of `keys` is set: beside `source` they would do nothing.
+
+        Raises:
+            ValueError: one is.
+        """
+        idle = [f"`{key}`" for key in keys if getattr(self, key) not in (None, False)]
+        if idle:
+            raise ValueError(
+                f"expected nothing that `{source}` leaves without effect, got {', '.join(idle)}; remove it"
+            )
+
+
+class Synthetic(Strict):
+    """The embedded scene."""
+
+    height: int = Field(128, ge=48, le=1024)
+    width: int = Field(128, ge=48, le=1024)
+    seed: int = Field(0, ge=0)
+
+
+class SceneConfig(Strict):
+    """A hyperspectral scene: a file, or the embedded synthetic one."""
+
+    path: Path | None = None
+    synthetic: Synthetic | None = None
+    ground_truth: Path | None = None
+    cube_key: str | None = None
+    label_key: str | None = None
+    wavelengths: tuple[float, ...] | None = None
+    wavelength_unit: Literal["nm", "um"] | None = None
+    nodata: float | None = None
+    value_range: tuple[float, float] | None = None
+    class_names: tuple[str, ...] | None = None
+    patch: int = Field(11, ge=1, le=99)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> SceneConfig:
+        if (self.path is None) == (self.synthetic is None):
+            raise ValueError("expected either `path` (a file) or `synthetic` (the embedded scene), got both or none")
+        if self.patch % 2 == 0:
+            raise ValueError(f"expected an odd `patch` (a centre pixel and its neighbours), got {self.patch}")
+        if self.synthetic is not None:
+            self.refuse_beside("synthetic", *(set(type(self).model_fields) - {"path", "synthetic", "patch"}))
+        return self
+
+
+class ImagesConfig(Strict):
+    """Plain images, each a patch of its own."""
+
+    path: Path
+    labels: Path | None = None
+    image_key: str | None = None
+    label_key: str | None = None
+    value_range: tuple[float, float] | None = None
+    class_names: tuple[str, ...] | None = None
+
+
+class SplitConfig(Strict):
+    """How pixels fall into train, calibration and assessment, and how many patches are assessed."""
+
+    protocol: Literal["blocks", "random"] = "blocks"
+    fractions: tuple[float, float, float] = (0.5, 0.1, 0.4)
+    block: int | None = Field(None, ge=2)
+    assessed: int = Field(200, ge=1)
+    baseline: int = Field(2000, ge=1)
+    calibration: int = Field(200, ge=1)
+
+    @field_validator("fractions")
+    @classmethod
+    def _sum(cls, fractions: tuple[float, float, float]) -> tuple[float, float, float]:
+        total = sum(fractions)
+        if min(fractions) <= 0 or abs(total - 1) > 1.001e-3:
+            raise ValueError(
+                f"expected three shares above 0 (train, calibration, assessment) that add up to 1, got {fractions}"
+            )
+        if abs(total - 1) < 1e-12:
+            return fractions
+        train, calibration, assessment = (share / total for share in fractions)
+        return train, calibration, assessment
+
+
+class ReferenceConfig(Strict):
+    """The float model: one of the zoo, trained here, or a file."""
+
+    zoo: str | None = None
+    path: Path | None = None
+    name: str | None = Field(None, pattern=r"^[\w.-]+$")
+    preprocessing: Path | None = None
+    trust: bool = False
+    epochs: int | None = Field(None, ge=1)
+    batch: int | None = Field(None, ge=1)
+    learning_rate: float | None = Field(None, gt=0)
+    patience: int | None = Field(None, ge=1)
+    train_limit: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ReferenceConfig:
+        if (self.zoo is None) == (self.path is None):
+            raise ValueError("expected either `zoo` (a name) or `path` (a file), got both or none")
+        if self.zoo is not None:
+            named("an architecture", ARCHITECTURES, self.zoo)
+            self.refuse_beside("zoo", "preprocessing", "trust")
+        else:
+            self.refuse_beside("path", "epochs", "batch", "learning_rate", "patience", "train_limit")
+        return self
+
+    @property
+    def label(self) -> str:
+        return self.name or self.zoo or Path(self.path or "").stem
+
+
+class QuantisedConfig(Strict):
+    """The version under test: a way to quantise the references, or a file."""
+
+    quantisation: str | None = None
+    path: Path | None = None
+    name: str | None = Field(None, pattern=r"^[\w.-]+$")
+    preprocessing: Path | None = None
+    trust: bool = False
+
+    @model_validator(mode="after")
+    def _one_source(self) -> QuantisedConfig:
+        if (self.quantisation is None) == (self.path is None):
+            raise ValueError("expected either `quantisation` (a name) or `path` (a file), got both or none")
+        if self.quantisation is not None:
+            named("a quantisation", QUANTISATIONS, self.quantisation)
+            self.refuse_beside("quantisation", "preprocessing", "trust")
+        return self
+
+    @property
+    def label(self) -> str:
+        return self.name or self.quantisation or Path(self.path or "").stem
+
+
+class RelationConfig(Strict):
+    """A relation, its bounds narrowed where wished."""
+
+    name: str
+    bounds: dict[str, tuple[float, float]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, entry: Any) -> Any:
+        if isinstance(entry, str):
+            return {"name": entry}
+        if isinstance(entry, dict) and len(entry) == 1 and "name" not in entry:
+            ((name, bounds),) = entry.items()
+            return {"name": name, "bounds": bounds or {}}
+        return entry
+
+    @model_validator(mode="after")
+    def _declared(self) -> RelationConfig:
+        Space.of([relations.get(self.name)], tier="stress", narrowed={self.name: self.bounds})
+        return self
+
+    @property
+    def relation(self) -> Relation:
+        return relations.get(self.name)
+
+
+class SpaceConfig(Strict):
+    """A named space in place of a list of relations."""
+
+    name: str
+    without: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _known(self) -> SpaceConfig:
+        chosen = [relation.name for relation in self.named.relations]
+        for name in self.without:
+            if name not in chosen:
+                near = get_close_matches(name, chosen, n=1) or chosen
+                raise ValueError(
+                    f"expected under `without` relations of the space {self.name}, got {name!r}; did you mean "
+                    f"{' or '.join(near)}?"
+                )
+        if not set(chosen) - set(self.without):
+            raise ValueError(f"expected at least one relation left of the space {self.name}, got all under `without`")
+        return self
+
+    @property
+    def named(self) -> NamedSpace:
+        space: NamedSpace = named("a space", SPACES, self.name)
+        return space
+
+    def entries(self) -> list[dict[str, Any]]:
+        """Its relations as a config writes them."""
+        return [
+            {"name": relation.name, "bounds": dict(self.named.narrowed.get(relation.name, {}))}
+            for relation in self.named.relations
+            if relation.name not in self.without
+        ]
+
+
+class RatesConfig(Strict):
+    """Random draws: how often."""
+
+    tiers: tuple[Literal["in_spec", "stress"], ...] = ("in_spec", "stress")
+    draws: int = Field(4, ge=1)
+
+    @field_validator("tiers")
+    @classmethod
+    def _different(cls, tiers: tuple[str, ...]) -> tuple[str, ...]:
+        if not tiers or len(set(tiers)) < len(tiers):
+            raise ValueError(f"expected one or both of in_spec and stress, each once, got {list(tiers)}")
+        return tiers
+
+
+class SearchConfig(Strict):
+    """Search: whether, and how mild. The budget is counted in queries (one patch through one model)."""
+
+    optimiser: str = "nsga2"
+    objectives: tuple[str, ...] = ("js_divergence", "severity")
+    population: int = Field(24, ge=4)
+    budget: int = Field(200_000, ge=1)
+
+    @field_validator("optimiser")
+    @classmethod
+    def _known_optimiser(cls, name: str) -> str:
+        named("an optimiser", OPTIMISERS, name)
+        return name
+
+    @field_validator("objectives")
+    @classmethod
+    def _known_objectives(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            named("an objective", OBJECTIVES, name)
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"expected one or more different objectives, got {list(names)}")
+        return names
+
+    @model_validator(mode="after")
+    def _fit(self) -> SearchConfig:
+        if self.chosen_optimiser.objectives == "one" and len(self.objectives) > 1:
+            raise ValueError(
+                f"expected one objective for the optimiser {self.optimiser!r}, got {list(self.objectives)}; "
+                "keep one, or choose nsga2"
+            )
+        return self
+
+    @property
+    def chosen_optimiser(self) -> Optimiser:
+        optimiser: Optimiser = named("an optimiser", OPTIMISERS, self.optimiser)
+        return optimiser
+
+    @property
+    def chosen_objectives(self) -> list[Objective]:
+        return [named("an objective", OBJECTIVES, name) for name in self.objectives]

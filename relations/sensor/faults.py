@@ -1,0 +1,217 @@
+"""Sensor: columns, lines, pixels and regions that fail."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from relations.core import Param, Sensor, relation
+from relations.sensor.draws import Shape, signed_uniform, uniform
+
+REGION_SPACING = 16
+"""Lost regions lie about this many pixels apart, so that most patches see none or one; engineering judgement."""
+
+REGION_JITTER = 0.25
+"""Centres of regions lie up to this many pixels beside the centre of a pixel; it decides to which side a region of
+even size extends, and at which size below one pixel its first pixel is lost."""
+
+
+def _per_column_signed(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    return signed_uniform(rng, (1, shape[1], shape[2]))
+
+
+@relation(
+    params=(
+        Param("share", "share of the columns", in_spec=(0.0, 0.05), stress=(0.0, 0.15), neutral=0.0),
+        Param("depth", "relative change of the signal", in_spec=(0.0, 0.02), stress=(0.0, 0.25), neutral=0.0),
+        Param("offset", "share of the sensor's range", in_spec=(0.0, 0.005), stress=(0.0, 0.25), neutral=0.0),
+    ),
+    draw=_per_column_signed,
+    source=(
+        "stress: 5-15 % of the columns, offsets up to 0.25 of the range (QRNN3D, HyDe); depth to match; in_spec: "
+        "low-amplitude stripes as seen to appear in flight over a season (NERC-ARF), amplitudes engineering judgement"
+    ),
+)
+def stripes(
+    x: np.ndarray,
+    field: np.ndarray,
+    sensor: Sensor,
+    *,
+    share: np.ndarray,
+    depth: np.ndarray,
+    offset: np.ndarray,
+) -> np.ndarray:
+    """The patch with some detector columns brighter or darker than their neighbours, band by band.
+
+    x' = x · (1 ± depth) ± offset · (high − low) where |field| < share, the sign that of the field; x elsewhere
+
+    A column belongs to one detector element of a pushbroom sensor, so a stripe runs through the whole scene and
+    through every patch over it.
+
+    Args:
+        x: patches, (n, h, w, b) float32, in the scene's unit.
+        field: (n, 1, w, b), uniform in [−1, 1): the share at which each column of each band is hit, and the sign.
+        sensor: gives the range.
+        share: (n, 1, 1, 1), expected share of the columns in each band, in [0, 1]; 0 changes nothing.
+        depth: (n, 1, 1, 1), relative change of the signal, at least 0.
+        offset: (n, 1, 1, 1), share of the sensor's range, at least 0.
+
+    Source: QRNN3D, https://github.com/Vandermode/QRNN3D ; HyDe, https://github.com/Helmholtz-AI-Energy/HyDe ;
+        the in_spec amplitudes are engineering judgement.
+    """
+    sign = np.where(np.abs(field) < share, np.where(field < 0, np.float32(-1), np.float32(1)), np.float32(0))
+    striped = x * (1 + sign * depth)
+    striped += sign * (offset * np.float32(sensor.high - sensor.low))
+    return striped
+
+
+def _lines_and_breaks(rng: np.random.Generator, shape: Shape) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    height, width, bands = shape
+    return uniform(rng, (height, 1, 1)), uniform(rng, (1, width, bands)), uniform(rng, (height, width, 1))
+
+
+@relation(
+    params=(
+        Param("share", "share of the lines", in_spec=(0.0, 0.01), stress=(0.0, 0.2), neutral=0.0),
+        Param("columns", "0 rows, 1 columns", in_spec=(0, 1), stress=(0, 1), integer=True),
+        Param("bright", "0 low end of the range, 1 high end", in_spec=(0, 1), stress=(0, 1), integer=True),
+        Param("broken", "0 continuous, 1 every other pixel on average", in_spec=(0, 1), stress=(0, 1), integer=True),
+    ),
+    draw=_lines_and_breaks,
+    source=(
+        "stress: 0-20 % of the lines (RSMT relations 1 and 2, Bouchoucha et al. 2023, code "
+        "github.com/rached1997/RSMT); 5-15 % of the columns in QRNN3D lie inside; in_spec: what a standard L1 "
+        "correction of dead pixels leaves, engineering judgement"
+    ),
+)
+def dead_lines(
+    x: np.ndarray,
+    field: tuple[np.ndarray, np.ndarray, np.ndarray],
+    sensor: Sensor,
+    *,
+    share: np.ndarray,
+    columns: np.ndarray,
+    bright: np.ndarray,
+    broken: np.ndarray,
+) -> np.ndarray:
+    """The patch with some of its lines reading nothing, or full scale.
+
+    x' = high if bright else low where line < share and (break < ½ or not broken), x elsewhere; line is the layer of
+    the rows or that of the columns
+
+    In a pushbroom sensor a row is one frame, lost in all bands at once; a column of one band is one detector element,
+    dead over the whole scene. A broken line loses half of its pixels, scattered, as with a loose contact.
+
+    Args:
+        x: patches, (n, h, w, b) float32, in the scene's unit.
+        field: rows (n, h, 1, 1), columns (n, 1, w, b) and breaks (n, h, w, 1), uniform in [0, 1): lower lines are hit
+            first, so doses nest.
+        sensor: gives the range.
+        share: (n, 1, 1, 1), expected share of the rows, or of the columns in each band, in [0, 1]; 0 changes nothing.
+        columns: (n, 1, 1, 1), 0 for rows, 1 for columns.
+        bright: (n, 1, 1, 1), 0 for lines at the low end of the range, 1 for the high end.
+        broken: (n, 1, 1, 1), 0 for whole lines, 1 for half of their pixels.
+
+    Source: R. Bouchoucha et al., Information and Software Technology 162:107281, 2023, and its published code; QRNN3D,
+        https://github.com/Vandermode/QRNN3D ; the in_spec bound is engineering judgement.
+    """
+    rows, elements, breaks = field
+    half = np.float32(0.5)
+    lost = (rows < share) & (columns < half) | (elements < share) & (columns >= half)
+    lost = lost & ((breaks < half) | (broken < half))
+    value = np.where(bright >= half, np.float32(sensor.high), np.float32(sensor.low))
+    hit = x.copy()
+    np.copyto(hit, value, where=lost)
+    return hit
+
+
+def _per_pixel_signed(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    return signed_uniform(rng, (shape[0], shape[1], 1))
+
+
+@relation(
+    params=(Param("share", "share of the pixels", in_spec=(0.0, 0.0005), stress=(0.0, 0.07), neutral=0.0),),
+    draw=_per_pixel_signed,
+    source=(
+        "stress: up to 7 % of the pixels (RSMT relation 6, Bouchoucha et al. 2023, code github.com/rached1997/RSMT); "
+        "in_spec: what a standard L1 correction of bad pixels leaves, engineering judgement"
+    ),
+)
+def salt_and_pepper(x: np.ndarray, field: np.ndarray, sensor: Sensor, *, share: np.ndarray) -> np.ndarray:
+    """The patch with a share of its pixels at an end of the sensor's range in all bands.
+
+    x' = high where field ≥ 1 − share, low where field < share − 1, x elsewhere
+
+    Args:
+        x: patches, (n, h, w, b) float32, in the scene's unit.
+        field: (n, h, w, 1), uniform in [−1, 1): pixels at its ends are hit first, so doses nest.
+        sensor: gives the range.
+        share: (n, 1, 1, 1), expected share of the pixels, in [0, 1]; 0 changes nothing.
+
+    Source: R. Bouchoucha et al., Information and Software Technology 162:107281, 2023, and its published code; the
+        in_spec bound is engineering judgement.
+    """
+    hit = x.copy()
+    np.copyto(hit, np.float32(sensor.high), where=field >= 1 - share)
+    np.copyto(hit, np.float32(sensor.low), where=field < share - 1)
+    return hit
+
+
+def _distance_to_centres(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    """Chebyshev distance in pixels of each pixel to the nearest centre, (H, W, 1).
+
+    One centre lies in each cell of a grid, at any of its pixels, so that the nearest within half a cell is in one of
+    nine cells.
+    """
+    height, width, _ = shape
+    down, across = (max(1, round(side / REGION_SPACING)) for side in (height, width))
+    tall, wide = height / down, width / across
+    places = np.full((2, down + 2, across + 2), np.inf)
+    places[0, 1:-1, 1:-1] = np.floor((np.arange(down)[:, None] + rng.random((down, across))) * tall)
+    places[1, 1:-1, 1:-1] = np.floor((np.arange(across) + rng.random((down, across))) * wide)
+    places[:, 1:-1, 1:-1] += rng.uniform(-REGION_JITTER, REGION_JITTER, (2, down, across))
+    i, j = np.arange(height)[:, None], np.arange(width)
+    cell_down, cell_across = ((i + 0.5) / tall).astype(int), ((j + 0.5) / wide).astype(int)
+    nearest = np.full((height, width), np.inf)
+    for p in range(3):
+        for q in range(3):
+            at = places[:, cell_down + p, cell_across + q]
+            np.minimum(nearest, np.maximum(np.abs(at[0] - i), np.abs(at[1] - j)), out=nearest)
+    return nearest.astype(np.float32)[:, :, None]
+
+
+@relation(
+    params=(
+        Param("size", "pixels", in_spec=(0.0, 1.0), stress=(0.0, 5.0), neutral=0.0),
+        Param("bright", "0 low end of the range, 1 high end", in_spec=(0, 1), stress=(0, 1), integer=True),
+    ),
+    draw=_distance_to_centres,
+    source=(
+        "stress: 5 x 5 pixels, the cap on regions that RSMT declares (relation 4, Bouchoucha et al. 2023, code "
+        "github.com/rached1997/RSMT); in_spec: single pixels, engineering judgement"
+    ),
+)
+def region_loss(
+    x: np.ndarray, field: np.ndarray, sensor: Sensor, *, size: np.ndarray, bright: np.ndarray
+) -> np.ndarray:
+    """The patch with square regions lost in all bands, at an end of the sensor's range.
+
+    x' = high if bright else low where field < size / 2, x elsewhere
+
+    Regions lie about 16 pixels apart in both directions, each around a random point, and grow with the dose. One of
+    a whole number of pixels covers size × size of them. The smallest loss is one pixel: a region appears at a size
+    between 0 and half a pixel.
+
+    Args:
+        x: patches, (n, h, w, b) float32, in the scene's unit.
+        field: (n, h, w, 1), Chebyshev distance to the nearest centre in pixels.
+        sensor: gives the range.
+        size: (n, 1, 1, 1), side of the regions in pixels, at least 0; 0 changes nothing.
+        bright: (n, 1, 1, 1), 0 for regions at the low end of the range, 1 for the high end.
+
+    Source: R. Bouchoucha et al., Information and Software Technology 162:107281, 2023, and its published code; the
+        spacing and the in_spec bound are engineering judgement.
+    """
+    value = np.where(bright >= np.float32(0.5), np.float32(sensor.high), np.float32(sensor.low))
+    hit = x.copy()
+    np.copyto(hit, value, where=field < size / 2)
+    return hit
