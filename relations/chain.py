@@ -97,6 +97,7 @@ def distort(
     for start in range(0, rows, size):
         block = slice(start, start + size)
         moved = x[block]
+        _require_finite(moved, start)
         for step, drawn, margin, chosen, away in zip(chain, fields, margins, values, active, strict=True):
             if not away[block].any():
                 moved = moved[:, margin : moved.shape[1] - margin, margin : moved.shape[2] - margin]
@@ -160,8 +161,11 @@ def _require_patches(x: np.ndarray, sensor: Sensor, margin: int) -> None:
             f"Expected patches with {margin} pixels of surroundings on each side, got shape {x.shape}; "
             "cut them with the sum of `margins`."
         )
+
+
+def _require_finite(x: np.ndarray, first: int) -> None:
     if x.size and not (np.isfinite(x.min()) and np.isfinite(x.max())):
-        row = int(np.flatnonzero(~np.isfinite(x).all(axis=(1, 2, 3)))[0])
+        row = first + int(np.flatnonzero(~np.isfinite(x).all(axis=(1, 2, 3)))[0])
         raise ValueError(
             f"Expected finite values, got NaN or infinity in row {row} of the patches; mask such pixels or fill them "
             "before they are distorted."

@@ -135,8 +135,8 @@ class Sensor:
         centres = np.asarray(self.wavelengths)
         if centres.shape != np.shape(self.signal) or (np.diff(centres) < 0).any() or not (centres > 0).all():
             raise ValueError(
-                f"Expected ascending positive wavelengths, one for each of the {np.size(self.signal)} bands of the signal, "
-                f"got {centres.size} from {centres[0]} to {centres[-1]} nm; sort the bands by wavelength."
+                f"Expected ascending positive wavelengths, one for each of the {np.size(self.signal)} bands of the "
+                f"signal, got {centres.size} from {centres[0]} to {centres[-1]} nm; sort the bands by wavelength."
             )
 
     def require_wavelengths(self, relation: str) -> np.ndarray:

@@ -212,7 +212,8 @@ def mixed(x: np.ndarray, taps: Taps) -> np.ndarray:
 
     Args:
         x: (n, h, w, b) float32.
-        taps: an index outside the bands carries weight 0. Scratch: a matrix (b, b) float32 a row.
+        taps: of each row, or (1, b) of all; an index outside the bands carries weight 0. Scratch: a matrix (b, b)
+            float32 a row of the taps.
     """
     rows, height, width, bands = x.shape
     pixels = np.ascontiguousarray(x).reshape(rows, height * width, bands)

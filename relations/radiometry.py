@@ -51,10 +51,11 @@ def brightness(x: np.ndarray, field: None, sensor: Sensor, *, gain: np.ndarray) 
 
 
 @relation(
-    params=(Param("level", "share of the sensor's range", in_spec=(-0.037, 0.02), stress=(-0.1, 0.1), neutral=0.0),),
+    params=(Param("level", "share of the sensor's range", in_spec=(-0.037, 0.02), stress=(-0.1, 0.3), neutral=0.0),),
     source=(
         "in_spec: offsets against Landsat 8, in reflectance, from PRISMA's lowest -0.037 (USGS OFR 2021-1030-K) to "
-        "EnMAP's highest +0.020 (USGS OFR 2021-1030-S); stress: about three times as far, engineering judgement"
+        "EnMAP's highest +0.020 (USGS OFR 2021-1030-S); stress: CIFAR-10-C's strongest brightness, +0.3 (Hendrycks and "
+        "Dietterich 2019, code), downwards about three times in_spec, engineering judgement"
     ),
 )
 def offset(x: np.ndarray, field: None, sensor: Sensor, *, level: np.ndarray) -> np.ndarray:
@@ -71,7 +72,7 @@ def offset(x: np.ndarray, field: None, sensor: Sensor, *, level: np.ndarray) -> 
         level: (n, 1, 1, 1), share of the sensor's range; 0 changes nothing.
 
     Source: EnMAP, https://pubs.usgs.gov/publication/ofr20211030S/full ; PRISMA,
-        https://pubs.usgs.gov/publication/ofr20211030K ; the stress bounds are engineering judgement.
+        https://pubs.usgs.gov/publication/ofr20211030K ; CIFAR-10-C, https://github.com/hendrycks/robustness .
     """
     return x + level * np.float32(sensor.high - sensor.low)
 

@@ -21,14 +21,15 @@ def _per_column_signed(rng: np.random.Generator, shape: Shape) -> np.ndarray:
 
 @relation(
     params=(
-        Param("share", "share of the columns", in_spec=(0.0, 0.05), stress=(0.0, 0.15), neutral=0.0),
+        Param("share", "share of the columns", in_spec=(0.0, 0.05), stress=(0.0, 0.2), neutral=0.0),
         Param("depth", "relative change of the signal", in_spec=(0.0, 0.02), stress=(0.0, 0.25), neutral=0.0),
         Param("offset", "share of the sensor's range", in_spec=(0.0, 0.005), stress=(0.0, 0.25), neutral=0.0),
     ),
     draw=_per_column_signed,
     source=(
-        "stress: 5-15 % of the columns, offsets up to 0.25 of the range (QRNN3D, HyDe); depth to match; in_spec: "
-        "low-amplitude stripes as seen to appear in flight over a season (NERC-ARF), amplitudes engineering judgement"
+        "stress: up to 20 % of the columns (RSMT relation 3), offsets up to 0.25 of the range (QRNN3D, HyDe); depth to "
+        "match; in_spec: low-amplitude stripes as seen to appear in flight over a season (NERC-ARF), amplitudes "
+        "engineering judgement"
     ),
 )
 def stripes(

@@ -23,9 +23,12 @@ every_size = pytest.mark.parametrize("size", SIZES, ids=str)
 
 
 def far_ends(relation: Relation) -> list[tuple[str, float, float]]:
-    """(param, neutral, end) for each end of the stress bounds of each strength that differs from neutral."""
+    """(param, neutral, end) for each end of the stress bounds of each strength that differs from neutral.
+
+    An angle comes round again: it moves a patch farther as far as a right angle.
+    """
     return [
-        (param.name, param.neutral, end)
+        (param.name, param.neutral, float(np.clip(end, -90, 90)) if param.unit.startswith("degrees") else end)
         for param in relation.params
         if param.neutral is not None
         for end in param.stress
