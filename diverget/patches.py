@@ -95,12 +95,12 @@ class Patches:
         return values[row[:, :, None], col[:, None, :]]
 
     def _cut(self, rows: np.ndarray, margin: int) -> np.ndarray:
-        if not self.separate:
-            return self.read(self.data, rows, margin)
         spent = self.margin - margin
-        row = self.row_index[rows, spent : self.row_index.shape[1] - spent]
-        col = self.col_index[rows, spent : self.col_index.shape[1] - spent]
-        return self.data[self.ids[rows][:, None, None], row[:, :, None], col[:, None, :]]
+        row = self.row_index[rows, spent : self.row_index.shape[1] - spent, None]
+        col = self.col_index[rows, None, spent : self.col_index.shape[1] - spent]
+        if self.separate:
+            return self.data[self.ids[rows][:, None, None], row, col]
+        return self.data[row, col]
 
 
 def taken(x: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -89,7 +89,9 @@ def table(kind: str, rows: list[dict[str, Any]]) -> None:
             held = [row for row in rows if row["family"] == family]
             console.print(_family(family, held, names, params, bounds), markup=False)
         return
-    shown = Table(title=kind, title_justify="left")
+    shown = Table(title=kind, title_justify="left", show_lines=kind == "spaces")
+    if kind == "spaces":
+        rows = [_space(row) for row in rows]
     for column in rows[0]:
         shown.add_column(column, overflow="fold")
     for row in rows:
@@ -126,6 +128,30 @@ def _family(family: str, rows: list[dict[str, Any]], names: int, params: int, bo
 def _cells(param: dict[str, Any]) -> tuple[str, ...]:
     shape = "" if param["neutral"] is not None else " (shape)"
     return param["name"], param["unit"] + shape, _range(param["in_spec"]), _range(param["stress"])
+
+
+def _space(row: dict[str, Any]) -> dict[str, str]:
+    """A named space in words: its bounds where they are its own, its severities where it has some."""
+    published = next(space for space in SPACES if space.name == row["name"]).narrowed
+    lines = [row["summary"]]
+    if not published:
+        lines += ["", ", ".join(row["relations"])]
+    for name, own in published.items():
+        ladder = row["severities"].get(name)
+        knobs = (
+            [f"{param} {' '.join(f'{step[param]:.3g}' for step in ladder)}" for param in ladder[0]]
+            if ladder
+            else [f"{param} {_range(list(ends))}" for param, ends in own.items()]
+        )
+        lines.append(f"{name}: {', '.join(knobs)}")
+    limits = ", ".join(f"{name} {bound:g}" for name, bound in row["limits"].items())
+    return {
+        "name": row["name"],
+        "bounds": row["tier"],
+        "limits": limits or ("none" if published else "the config's"),
+        "what it holds": "\n".join(lines),
+        "source": row["source"],
+    }
 
 
 def _sense(maximise: bool) -> str:
