@@ -129,8 +129,7 @@ class Space:
         for step in self.chain(rows_of(values, np.array([row]))):
             if step.active(1)[0]:
                 knobs = ", ".join(
-                    f"{float(np.asarray(step.values[param.name])[0]):.3g} {param.unit}"
-                    for param in step.relation.params
+                    param.words(float(np.asarray(step.values[param.name])[0])) for param in step.relation.params
                 )
                 steps.append(f"{step.relation.name} {knobs}")
         return " → ".join(steps) or "nothing"

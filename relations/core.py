@@ -39,6 +39,7 @@ class Param:
             param (an angle, a band) has none.
         log: the unit cube is spread over the logarithm of the value.
         integer: only whole values; `[0, 1]` falls into equal cells.
+        choices: for a switch, a word for each of its values 0, 1, ...
     """
 
     name: str
@@ -48,6 +49,7 @@ class Param:
     neutral: float | None = None
     log: bool = False
     integer: bool = False
+    choices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for tier in TIERS:
@@ -62,6 +64,8 @@ class Param:
                 )
         if not (self.stress[0] <= self.in_spec[0] and self.in_spec[1] <= self.stress[1]):
             raise ValueError(f"Expected in_spec inside stress of {self.name!r}: {self.in_spec}, {self.stress}.")
+        if self.choices and (not self.integer or self.stress != (0, len(self.choices) - 1)):
+            raise ValueError(f"Expected whole bounds (0, {len(self.choices) - 1}) of the switch {self.name!r}.")
         if not self.unit:
             raise ValueError(f"Expected a unit for param {self.name!r}; dimensionless strengths name their share.")
 
@@ -97,6 +101,10 @@ class Param:
             return (np.log(value) - np.log(low)) / (np.log(high) - np.log(low))
         return (value - low) / (high - low)
 
+    def words(self, value: float) -> str:
+        """The value with its unit, or the word for it."""
+        return self.choices[round(value)] if self.choices else f"{value:.3g} {self.unit}"
+
     def strength(self, value: np.ndarray | float, bounds: Bounds) -> np.ndarray:
         """Distance from neutral in [0, 1], 1 at the end of `bounds` that lies farthest; 0 for a shape param."""
         value = np.asarray(value, dtype=np.float64)
@@ -106,6 +114,11 @@ class Param:
         away = np.abs(scale(value) - scale(self.neutral))
         reach = max(abs(float(scale(end) - scale(self.neutral))) for end in bounds)
         return away / reach if reach > 0 else np.zeros_like(value)
+
+
+def switch(name: str, off: str, on: str) -> Param:
+    """A shape param of two values, 0 and 1, with a word for each; the same in both tiers."""
+    return Param(name, f"0 {off}, 1 {on}", in_spec=(0, 1), stress=(0, 1), integer=True, choices=(off, on))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from relations.core import Param, Sensor, relation
+from relations.core import Param, Sensor, relation, switch
 from relations.sensor.draws import Shape, signed_uniform, uniform
 
 REGION_SPACING = 16
@@ -73,9 +73,9 @@ def _lines_and_breaks(rng: np.random.Generator, shape: Shape) -> tuple[np.ndarra
 @relation(
     params=(
         Param("share", "share of the lines", in_spec=(0.0, 0.01), stress=(0.0, 0.2), neutral=0.0),
-        Param("columns", "0 rows, 1 columns", in_spec=(0, 1), stress=(0, 1), integer=True),
-        Param("bright", "0 low end of the range, 1 high end", in_spec=(0, 1), stress=(0, 1), integer=True),
-        Param("broken", "0 continuous, 1 every other pixel on average", in_spec=(0, 1), stress=(0, 1), integer=True),
+        switch("columns", "rows", "columns"),
+        switch("bright", "low end of the range", "high end"),
+        switch("broken", "continuous", "every other pixel on average"),
     ),
     draw=_lines_and_breaks,
     source=(
@@ -183,7 +183,7 @@ def _distance_to_centres(rng: np.random.Generator, shape: Shape) -> np.ndarray:
 @relation(
     params=(
         Param("size", "pixels", in_spec=(0.0, 1.0), stress=(0.0, 5.0), neutral=0.0),
-        Param("bright", "0 low end of the range, 1 high end", in_spec=(0, 1), stress=(0, 1), integer=True),
+        switch("bright", "low end of the range", "high end"),
     ),
     draw=_distance_to_centres,
     source=(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from relations.core import Param, Sensor, relation
+from relations.core import Param, Sensor, relation, switch
 from relations.kernels import mixed
 
 
@@ -15,7 +15,7 @@ def _per_band_uniform(rng: np.random.Generator, shape: tuple[int, int, int]) -> 
 @relation(
     params=(
         Param("share", "share of the bands", in_spec=(0.0, 0.05), stress=(0.0, 0.5), neutral=0.0),
-        Param("fill", "0 interpolated, 1 zero", in_spec=(0, 1), stress=(0, 1), integer=True),
+        switch("fill", "interpolated", "zero"),
     ),
     draw=_per_band_uniform,
     source=(

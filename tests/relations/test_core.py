@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relations import ALL, Param, Sensor, Step, distort, get
-from relations.core import relation
+from relations.core import relation, switch
 from tests.relations.conftest import HIGH, LOW, cut, strongest, wavelengths
 
 
@@ -78,6 +78,15 @@ def test_a_param_that_contradicts_itself_is_refused(change: dict, message: str) 
     Param(**sound)
     with pytest.raises(ValueError, match=message):
         Param(**{**sound, **change})
+
+
+def test_a_switch_has_a_word_for_each_value() -> None:
+    fill = switch("fill", "interpolated", "zero")
+    assert [fill.words(value) for value in (0.0, 1.0)] == ["interpolated", "zero"]
+    assert fill.unit == "0 interpolated, 1 zero"
+    assert get("offset").params[0].words(0.0123456) == "0.0123 share of the sensor's range"
+    with pytest.raises(ValueError, match=r"whole bounds \(0, 1\) of the switch 'p'"):
+        Param("p", "0 a, 1 b", in_spec=(0, 1), stress=(0, 1), choices=("a", "b"))
 
 
 def test_an_unknown_relation_is_refused_with_the_nearest_name() -> None:
