@@ -80,7 +80,7 @@ def replay(
         ValueError: the finding names a relation that this version does not know.
     """
     chain = [Step(relations.get(name), values) for name, values in json.loads(row["values"]).items()]
-    fields = [_stored_field(arrays, step.relation) for step in chain]
+    fields = [stored_field(arrays, step.relation) for step in chain]
     follow_up = distort(arrays["source"][None], chain, fields, sensor, margins=arrays["margins"].tolist())
     reference, quantised = (model.predict_proba(follow_up) for model in models)
     margin = int(arrays["margins"].sum())
@@ -120,7 +120,8 @@ def replay(
     )
 
 
-def _stored_field(arrays: Mapping[str, np.ndarray], relation: Relation) -> Drawn | None:
+def stored_field(arrays: Mapping[str, np.ndarray], relation: Relation) -> Drawn | None:
+    """The field of `relation` among the arrays of a finding, as a batch of one."""
     layers: list[np.ndarray] = []
     while (name := f"field{len(layers)}_{relation.name}") in arrays:
         layers.append(arrays[name][None])

@@ -22,9 +22,12 @@ CHUNK_VALUES = 1 << 20
 """Values of a chunk of patches with their surroundings, 4 MiB of float32: more leave the cache of a core."""
 
 CHUNK_ROWS = (24, 256)
-"""Fewest and most rows of a chunk, whatever its values: with fewer the calls cost more than the work (measured). A
-chunk and its two or three temporaries are all the scratch memory of a worker. Rows are independent, so none of this
-changes a result."""
+"""Fewest and most rows of a chunk: with fewer the calls cost more than the work (measured)."""
+
+CHUNK_MOST = 1 << 25
+"""Values that no chunk exceeds unless a single row does, 128 MiB: wide surroundings come to megabytes a patch. A chunk
+of windows and its follow-ups are the memory of a worker, beside what `distort` holds. Rows are independent, so none
+of this changes a result."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,7 @@ class Problem:
         height, width, bands = self.patches.shape
         around = 2 * self.patches.margin
         per_row = (height + around) * (width + around) * bands
-        size = min(max(CHUNK_VALUES // per_row // 8 * 8, CHUNK_ROWS[0]), CHUNK_ROWS[1])
+        size = min(max(CHUNK_VALUES // per_row // 8 * 8, CHUNK_ROWS[0]), CHUNK_ROWS[1], max(1, CHUNK_MOST // per_row))
         chunks = [np.arange(start, min(start + size, total)) for start in range(0, total, size)]
         seen = list(self.pool.map(lambda chunk: self._chunk(rows_of(values, chunk), patches[chunk], angle), chunks))
         reference, quantised, peak_ratio, angles = (np.concatenate(column) for column in zip(*seen, strict=True))

@@ -155,6 +155,10 @@ def _bounds(relation: Relation, tier: str, narrowed: Mapping[str, Bounds]) -> di
                 f"got {[low, high]}; narrow them, or choose another tier."
             )
         param = next(p for p in relation.params if p.name == name)
+        if param.integer and (low != round(low) or high != round(high)):
+            raise ValueError(
+                f"Expected whole bounds of {relation.name}.{name} ({param.unit}), got {[low, high]}; round them."
+            )
         if param.neutral is not None and not low <= param.neutral <= high:
             raise ValueError(
                 f"Expected bounds of {relation.name}.{name} to hold its neutral value {param.neutral}, "

@@ -79,14 +79,20 @@ _FAMILIES = tuple(
 
 _SISTER = NamedSpace(
     "diverget_sister",
-    "The ten relations published with DiverGet's sister project RSMT, with its bounds and its limit of 20 dB. Its "
-    "continuous (1) and broken (2) lines are one relation here, dead_lines; its stripes set a line to a mean and a "
-    "deviation, ours have a gain and an offset; its lost regions reach any size, ours the declared 5 pixels.",
+    "The ten relations published with DiverGet's sister project RSMT, with its bounds and its limit of 20 dB. What "
+    "differs: continuous (1) and broken (2) lines are one relation, dead_lines, whose dead columns are drawn band by "
+    "band; lost values are an end of the sensor's range, there the patch's own minimum or maximum; lost bands are "
+    "interpolated by wavelength between the nearest survivors, there the mean of the two undamaged neighbours; stripes "
+    "have a gain and an offset band by band, there a mean and a deviation for the whole line; lost regions end at the "
+    "5 pixels that RSMT declares and does not keep to; shares are those expected over the scene, there of each patch "
+    "and rounded up; noise is a share of the sensor's range, there of standardised values; zoom and rotation follow "
+    "cubic convolution, zoom there the nearest pixel; the order is that of acquisition; the peak of PSNR is the "
+    "sensor's range, there the patch's maximum.",
     _RSMT,
     narrowed={
-        "dead_lines": {"share": (0.0, 0.2)},
+        "dead_lines": {"share": (0.0, 0.2), "bands": (0.0, 0.2), "filled": (0.5, 1.0)},
         "stripes": {"share": (0.0, 0.2), "depth": (0.0, 0.05), "offset": (0.0, 0.05)},
-        "region_loss": {"size": (0.0, 5.0)},
+        "region_loss": {"size": (0.0, 5.0), "bands": (0.0, 0.2)},
         "band_loss": {"share": (0.0, 0.5), "fill": (0, 0)},
         "salt_and_pepper": {"share": (0.0, 0.07)},
         "pixel_noise": {"share": (0.0, 0.07), "mean": (0.0, 0.05), "sigma": (0.0, 0.05)},
@@ -100,8 +106,8 @@ _SISTER = NamedSpace(
 _MUTATIONS = NamedSpace(
     "dflare",
     "The seven image mutations of DFLARE with their published strengths as upper ends, none of them limited. The "
-    "noise of variance 0.1 is on grey levels 0 to 255; at most 9 values of 28 x 28 are replaced; a Gaussian kernel of "
-    "7 pixels has OpenCV's sigma of 1.4; medians end at 5 pixels (published: 7).",
+    "noise of variance 0.1 is on grey levels 0 to 255; at most 9 values of 28 x 28 are replaced; OpenCV's Gaussian "
+    "kernel of 7 pixels has a variance of 1.875, as ours at 1.34; medians end at 5 pixels (published: 7).",
     _DFLARE,
     narrowed={
         "white_noise": {"sigma": (0.0, 0.1**0.5 / 255)},
@@ -109,7 +115,7 @@ _MUTATIONS = NamedSpace(
         "multiplicative_noise": {"mean": (-0.5, 0.5), "sigma": (0.0, 0.05**0.5)},
         "random_impulse_noise": {"rate": (0.0, 9 / 784)},
         "box_blur": {"size": (1.0, 5.0)},
-        "gaussian_blur": {"sigma": (0.0, 1.4)},
+        "gaussian_blur": {"sigma": (0.0, 1.34)},
         "median_blur": {"radius": (0, 2)},
     },
 )
@@ -119,11 +125,14 @@ _SEVERITIES: Mapping[str, Ladder] = {
     "shot_noise": _ladder(level=tuple(photons**-0.5 for photons in (500, 250, 100, 75, 50))),
     "impulse_noise": _ladder(rate=(0.01, 0.02, 0.03, 0.05, 0.07)),
     "multiplicative_noise": _ladder(mean=(0.0,) * 5, sigma=(0.06, 0.10, 0.12, 0.16, 0.20)),
-    "gaussian_blur": _ladder(sigma=(0.4, 0.6, 0.7, 0.8, 1.0)),
-    # A disk of the same variance an axis as theirs: Gaussians of 0.4, 0.5, 0.6 pixels, a cross, a square of 3 x 3.
-    "defocus": _ladder(radius=(0.8, 1.0, 1.2, 2 * (0.4 + 0.2**2) ** 0.5, 2 * (2 / 3 + 0.1**2) ** 0.5)),
-    # A line as long as has the deviation of their half Gaussian of 1, 1.5, 2, 2 and 2.5 pixels.
-    "motion_blur": _ladder(length=tuple(2.088 * sigma for sigma in (1.0, 1.5, 2.0, 2.0, 2.5)), angle=(0.0,) * 5),
+    # The blurs, solved for the variance of the published kernels on the pixel grid, in square pixels an axis. Gaussians
+    # of 0.4, 0.6, 0.7, 0.8 and 1 pixels, sampled at the centres: 0.081, 0.352, 0.489, 0.640, 1.000.
+    "gaussian_blur": _ladder(sigma=(0.286, 0.523, 0.637, 0.746, 0.957)),
+    # One pixel under Gaussians of 0.4, 0.5 and 0.6 pixels that end after one, a cross, a square of 3 x 3: 0.081, 0.213,
+    # 0.333, 0.400, 0.667.
+    "defocus": _ladder(radius=(0.190, 0.500, 0.782, 0.940, 1.420)),
+    # ImageMagick's half Gaussians of 1, 1.5, 2, 2 and 2.5 pixels, along the line: 0.444, 0.950, 1.639, 1.639, 2.510.
+    "motion_blur": _ladder(length=(1.777, 3.063, 4.212, 4.212, 5.298), angle=(0.0,) * 5),
     # x / (1 + c) + c / (1 + c) · fog: the transmittance of an optical depth ln(1 + c).
     "haze": _ladder(depth=(0.182, 0.405, 0.560, 0.693, 0.916), angstrom=(0.0,) * 5),
     "offset": _ladder(level=(0.05, 0.10, 0.15, 0.20, 0.30)),
@@ -135,8 +144,11 @@ _SEVERITIES: Mapping[str, Ladder] = {
 _CORRUPTIONS = NamedSpace(
     "common_corruptions",
     "What of CIFAR-10-C a hyperspectral sensor can meet, five severities each: gaussian, shot, impulse and speckle "
-    "noise, gaussian and defocus and motion blur, fog (haze), brightness (offset), contrast, pixelate (box_blur). Left "
-    "out: glass and zoom blur, snow, frost, spatter, saturate, elastic, JPEG.",
+    "noise, gaussian and defocus and motion blur, fog (haze), brightness (offset), contrast, pixelate (box_blur). "
+    "Gaussian, defocus and motion blur have the variance of the published kernels, not their shape: a motion is an "
+    "even line about the pixel, there half a Gaussian to one side. The space holds every angle, the published ones lie "
+    "within 45 degrees of a row; the severities lie along a row. Left out: glass and zoom blur, snow, frost, spatter, "
+    "saturate, elastic, JPEG.",
     _COMMON,
     narrowed={
         name: {

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from diverget.models.zoo import ALL as ARCHITECTURES
-from experiments.data import check_material, describe, gather
+from diverget.patches import draw_field
+from diverget.randomness import Purpose, generator
+from diverget.space import Space
+from experiments.data import Material, check_material, describe, gather
 from experiments.parts import named
 from experiments.run import directory
 from experiments.schema import RunConfig
 from experiments.stages import CONTROL_SHARE
+from relations import distort
 
-FAST, SLOW = 4000, 270
-"""Queries a second on two cores as `make bench` measures them: a small 2-D network on eight relations over 121
-bands, and HybridSN with its 3-D convolutions in float."""
+FAST, SLOW = 9000, 330
+"""Queries a second of the bare networks on two cores (`make bench`): a small 2-D network, and HybridSN with its 3-D
+convolutions in float."""
+
+TIMED = 4
+"""Patches that are distorted to tell how long that takes."""
+
+WIDE = 4
+"""Surroundings so many times as wide as the patch are worth a note."""
 
 
 def estimate(config: RunConfig, out: Path) -> Iterator[str]:
@@ -43,11 +56,40 @@ def estimate(config: RunConfig, out: Path) -> Iterator[str]:
     baseline = 2 * len(material.baseline) * (pairs + controls)
     rates = 2 * spaces * len(material.rated) * (config.rates.draws * pairs + controls)
     search = int(config.search.budget * (pairs + CONTROL_SHARE * controls))
-    dimensions = config.space_in(config.tier).dimensions
-    yield f"patches assessed: {patches}; pairs: {pairs}; controls: {controls}; space: {dimensions} dimensions"
+    space = config.space_in(config.tier)
+    yield f"patches assessed: {patches}; pairs: {pairs}; controls: {controls}; space: {space.dimensions} dimensions"
     total = baseline + rates + search
     yield f"queries: baseline {baseline:,}, rates {rates:,}, search {search:,}; in all {total:,}, and shrinking"
+    each = _seconds_to_distort(config, material, space)
+    side, wide = material.patch_shape[0], material.patch_shape[0] + 2 * sum(space.margins(material.patch_shape[:2]))
+    if wide > WIDE * side:
+        yield (
+            f"note: the chain looks at {wide} × {wide} pixels around each patch of {side} × {side}; fewer spatial "
+            "relations, or narrower bounds of `zoom`, make it much faster"
+        )
+    yield f"distorting a patch takes {1000 * each:.2g} ms here"
+    fast, slow = (total * (1 / speed + each / 2 / config.workers) / 60 for speed in (FAST, SLOW))
     yield (
-        f"on two cores about {total / FAST / 60:.1f} minutes with a small 2-D network, "
-        f"{total / SLOW / 60:.0f} minutes with HybridSN; training and conversion once, then from {out / 'cache'}"
+        f"with {config.workers} workers about {fast:.1f} minutes with a small 2-D network, {slow:.0f} minutes with "
+        f"HybridSN; training and conversion once, then from {out / 'cache'}"
     )
+
+
+def _seconds_to_distort(config: RunConfig, material: Material, space: Space) -> float:
+    """Seconds that one patch takes under a random chain of the space, one query of two being distorted."""
+    patches = material.patches(material.assessed[:TIMED], space)
+    rows = np.arange(len(patches))
+    margins = space.margins(material.patch_shape[:2])
+    drawn = [draw_field(slot.relation, patches, seed=config.seed) for slot in space.slots]
+    left, fields = patches.margin, []
+    for field, margin in zip(drawn, margins, strict=True):
+        fields.append(None if field is None else field.under(patches, rows, left))
+        left -= margin
+    u = generator(config.seed, Purpose.RATE).random((len(rows), space.dimensions))
+    chain, windows = space.chain(space.decode(u)), patches.windows()
+    taken = []
+    for _ in range(3):
+        started = time.perf_counter()
+        distort(windows, chain, fields, material.sensor, margins=margins)
+        taken.append(time.perf_counter() - started)
+    return min(taken) / len(rows)

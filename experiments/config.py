@@ -51,10 +51,14 @@ def load(path: Path, *, overrides: Sequence[str] = ()) -> RunConfig:
         lines = [
             _problem(entry)
             for entry in problems
-            if not (entry["type"] == "too_short" and any(entry["loc"] == place[:-1] for place in places))
+            if not (entry["type"] == "too_short" and any(_inside(place, entry["loc"]) for place in places))
         ]
         count = f"{len(lines)} problem{'s' if len(lines) > 1 else ''}"
         raise ConfigError(f"{path} has {count}:\n" + "\n".join(f"  {line}" for line in lines)) from error
+
+
+def _inside(place: Sequence[Any], outer: Sequence[Any]) -> bool:
+    return len(place) > len(outer) and tuple(place[: len(outer)]) == tuple(outer)
 
 
 def _anchored(tree: Any, folder: Path) -> Any:

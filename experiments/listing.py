@@ -17,6 +17,9 @@ from diverget.optimisers import OPTIMISERS
 from diverget.spaces import SPACES
 from experiments.criteria import METRICS
 
+NARROW = 110
+"""Characters of a terminal below which a relation's name stands above its params, not beside them."""
+
 
 def entries(kind: str) -> list[dict[str, Any]]:
     """The rows of `kind`; every row has a `name`."""
@@ -87,13 +90,14 @@ def table(kind: str, rows: list[dict[str, Any]]) -> None:
         params, _, *bounds = (max(map(len, column)) for column in zip(*cells, strict=True))
         for family in dict.fromkeys(row["family"] for row in rows):
             held = [row for row in rows if row["family"] == family]
-            console.print(_family(family, held, names, params, bounds), markup=False)
+            beside = names if console.width >= NARROW else 0
+            console.print(_family(family, held, beside, params, bounds), markup=False)
         return
     shown = Table(title=kind, title_justify="left", show_lines=kind == "spaces")
     if kind == "spaces":
         rows = [_space(row) for row in rows]
     for column in rows[0]:
-        shown.add_column(column, overflow="fold")
+        shown.add_column(column, overflow="fold", no_wrap=kind == "spaces" and column == "name")
     for row in rows:
         shown.add_row(*(str(value) for value in row.values()))
     console.print(shown, markup=False)
@@ -106,10 +110,11 @@ def _family(family: str, rows: list[dict[str, Any]], names: int, params: int, bo
 
     Args:
         names, params, bounds: characters of these columns, the same in all families; units and sentences take the
-            rest.
+            rest. Without room for names (0) they stand above.
     """
     shown = Table(title=f"family: {family}", title_justify="left", box=box.HORIZONTALS, show_lines=True, expand=True)
-    shown.add_column("relation", width=names, overflow="fold")
+    if names:
+        shown.add_column("relation", width=names, overflow="fold")
     shown.add_column("what it does; param, unit, in_spec, stress; source", ratio=1)
     for row in rows:
         knobs = Table.grid(padding=(0, 2, 0, 0), expand=True)
@@ -121,7 +126,8 @@ def _family(family: str, rows: list[dict[str, Any]], names: int, params: int, bo
             knobs.add_row(*(Text(text) for text in _cells(param)))
         needs = " Needs wavelengths." if row["needs_wavelengths"] else ""
         source = Text(f"Source: {row['source']}", style="dim")
-        shown.add_row(Text(row["name"], style="bold"), Group(Text(row["summary"] + needs), knobs, source))
+        name, told = Text(row["name"], style="bold"), (Text(row["summary"] + needs), knobs, source)
+        shown.add_row(*((name, Group(*told)) if names else (Group(name, *told),)))
     return shown
 
 
@@ -149,8 +155,7 @@ def _space(row: dict[str, Any]) -> dict[str, str]:
         "name": row["name"],
         "bounds": row["tier"],
         "limits": limits or ("none" if published else "the config's"),
-        "what it holds": "\n".join(lines),
-        "source": row["source"],
+        "what it holds": "\n".join([*lines, f"Source: {row['source']}"]),
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -37,8 +37,9 @@ def named(kind: str, table: Sequence[Any], name: str) -> Any:
     """
     known = {entry.name: entry for entry in table}
     if name not in known:
-        near = get_close_matches(name, known, n=2) or sorted(known)
-        raise ValueError(f"expected the name of {kind}, got {name!r}; did you mean {' or '.join(near)}?")
+        near = get_close_matches(name, known, n=2)
+        advice = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
+        raise ValueError(f"expected the name of {kind}, got {name!r}; {advice}")
     return known[name]
 
 
@@ -217,7 +218,14 @@ class SpaceConfig(Strict):
     """A named space in place of a list of relations."""
 
     name: str
-    without: tuple[str, ...] = ()
+    without: Annotated[tuple[str, ...], BeforeValidator(lambda one: (one,) if isinstance(one, str) else one)] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _word_or_keys(cls, entry: Any) -> Any:
+        if not isinstance(entry, dict):
+            raise ValueError(f"expected the name of a space, or {{name: ..., without: [...]}}, got {entry!r}")
+        return entry
 
     @model_validator(mode="after")
     def _known(self) -> SpaceConfig:

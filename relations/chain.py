@@ -25,6 +25,10 @@ class Step:
     values: Mapping[str, np.ndarray | float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.relation, Relation):
+            raise ValueError(
+                f"Expected a relation for a step, got {self.relation!r}; look it up: `get('name')`, names by `ALL`."
+            )
         names = [param.name for param in self.relation.params]
         if set(self.values) != set(names):
             raise ValueError(
@@ -70,26 +74,30 @@ def distort(
         margins: for each step the pixels of surroundings it uses up on each side; without it none has any.
 
     Returns:
-        (n, h, w, b) float32. A row whose strengths are all neutral comes back bit for bit.
+        (n, h, w, b) float32. Inside the sensor's range a row whose strengths are all neutral comes back bit for bit
+        (the sign of a zero aside).
 
     Raises:
-        ValueError: `x` is not a finite float32 batch of rank 4 with the sensor's bands and enough surroundings, or
-            fields, margins and steps do not go together.
+        ValueError: `x` is not a finite float32 batch of rank 4 with the sensor's bands and enough surroundings; values,
+            fields, margins and steps do not go together; or a field is not finite.
     """
     margins = [0] * len(chain) if margins is None else margins
-    _require_patches(x, sensor, sum(margins))
     if not len(fields) == len(margins) == len(chain):
         raise ValueError(
             f"Expected one field (or None) and one margin for each of {len(chain)} steps, got {len(fields)} and "
             f"{len(margins)}; draw one for each step that has a `draw`."
         )
+    _require_margins(chain, margins)
+    _require_patches(x, sensor, sum(margins))
     rows, height, width, bands = x.shape
     trimmed = 2 * sum(margins)
     low, high = np.float32(sensor.low), np.float32(sensor.high)
     out = np.empty((rows, height - trimmed, width - trimmed, bands), dtype=np.float32)
-    for step, drawn in zip(chain, fields, strict=True):
+    left = 0
+    for step, drawn, margin in zip(chain, fields, margins, strict=True):
         _require_values(step, rows)
-        _require_field(step.relation, drawn, rows)
+        _require_field(step.relation, drawn, (rows, height - 2 * left, width - 2 * left, bands))
+        left += margin
     values = [{name: _column(value, rows) for name, value in step.values.items()} for step in chain]
     active = [step.active(rows) for step in chain]
     # A quarter of a matrix of the bands: patches of a pixel or two would else bring too many matrices into a block.
@@ -97,7 +105,6 @@ def distort(
     for start in range(0, rows, size):
         block = slice(start, start + size)
         moved = x[block]
-        _require_finite(moved, start)
         for step, drawn, margin, chosen, away in zip(chain, fields, margins, values, active, strict=True):
             if not away[block].any():
                 moved = moved[:, margin : moved.shape[1] - margin, margin : moved.shape[2] - margin]
@@ -108,6 +115,7 @@ def distort(
                 moved = step.relation.apply(moved, under, sensor, **knobs)
             else:
                 moved = step.relation.apply(moved, under, sensor, **knobs, trim=margin)
+        _require_finite(moved, x[block], start)
         np.clip(moved, low, high, out=out[block])
     return out
 
@@ -148,9 +156,19 @@ def _require_values(step: Step, rows: int) -> None:
             )
 
 
+def _require_margins(chain: Chain, margins: Sequence[int]) -> None:
+    for step, margin in zip(chain, margins, strict=True):
+        if margin < 0 or (margin > 0 and step.relation.margin is None):
+            raise ValueError(
+                f"Expected {'no margin' if step.relation.margin is None else 'a margin of 0 or more pixels'} for the "
+                f"relation {step.relation.name!r}, got {margin}; take `margin_for` of its bounds."
+            )
+
+
 def _require_patches(x: np.ndarray, sensor: Sensor, margin: int) -> None:
-    if x.ndim != 4 or x.dtype != np.float32:
-        raise ValueError(f"Expected patches (n, h, w, b) float32, got shape {x.shape}, {x.dtype}; stack and cast them.")
+    if not isinstance(x, np.ndarray) or x.ndim != 4 or x.dtype != np.float32:
+        got = f"shape {x.shape}, {x.dtype}" if isinstance(x, np.ndarray) else type(x).__name__
+        raise ValueError(f"Expected patches (n, h, w, b) float32, got {got}; stack and cast them.")
     if x.shape[3] != len(sensor.signal):
         raise ValueError(
             f"Expected patches of the sensor's {len(sensor.signal)} bands, got shape {x.shape}; "
@@ -163,21 +181,39 @@ def _require_patches(x: np.ndarray, sensor: Sensor, margin: int) -> None:
         )
 
 
-def _require_finite(x: np.ndarray, first: int) -> None:
-    if x.size and not (np.isfinite(x.min()) and np.isfinite(x.max())):
-        row = first + int(np.flatnonzero(~np.isfinite(x).all(axis=(1, 2, 3)))[0])
+def _require_finite(moved: np.ndarray, x: np.ndarray, first: int) -> None:
+    """What is not finite in patches, field or signal comes out not finite: one look at the result sees it."""
+    if moved.size == 0 or (np.isfinite(moved.min()) and np.isfinite(moved.max())):
+        return
+    broken = ~np.isfinite(x).all(axis=(1, 2, 3))
+    if broken.any():
         raise ValueError(
-            f"Expected finite values, got NaN or infinity in row {row} of the patches; mask such pixels or fill them "
-            "before they are distorted."
+            f"Expected finite values, got NaN or infinity in row {first + int(broken.argmax())} of the patches; mask "
+            "such pixels or fill them before they are distorted."
+        )
+    row = first + int((~np.isfinite(moved).all(axis=(1, 2, 3))).argmax())
+    raise ValueError(
+        f"Expected finite follow-ups, got NaN or infinity in row {row}; look at the fields of the chain, which must be "
+        "finite, and at its values."
+    )
+
+
+def _require_field(relation: Relation, drawn: Drawn | None, window: tuple[int, ...]) -> None:
+    layers = () if drawn is None else drawn if isinstance(drawn, tuple) else (drawn,)
+    fits = len(layers) == relation.layers and all(
+        layer.ndim == 4 and layer.shape[0] == window[0] and all(map(_spans, layer.shape[1:], window[1:]))
+        for layer in layers
+    )
+    if not fits or isinstance(drawn, tuple) != (relation.layers > 1):
+        rows, height, width, bands = window
+        kind = "a field" if relation.layers == 1 else f"{relation.layers} fields"
+        shaped = f"{kind} of shape ({rows}, {height} | 1, {width} | 1, {bands} | 1)" if relation.layers else "no field"
+        raise ValueError(
+            f"Expected {shaped} for the relation "
+            f"{relation.name!r}, got {', '.join(str(np.shape(layer)) for layer in layers) or 'none'}; cut what its "
+            "`draw` gives under the patches."
         )
 
 
-def _require_field(relation: Relation, drawn: Drawn | None, rows: int) -> None:
-    layers = () if drawn is None else (drawn,) if isinstance(drawn, np.ndarray) else drawn
-    if (relation.draw is None) != (drawn is None) or any(len(layer) != rows for layer in layers):
-        got = [layer.shape for layer in layers] or "none"
-        expected = "no field" if relation.draw is None else f"a field of {rows} rows, (n, h | 1, w | 1, b | 1)"
-        raise ValueError(
-            f"Expected {expected} for the relation {relation.name!r}, got {got}; cut what its `draw` gives under "
-            "the patches."
-        )
+def _spans(length: int, whole: int) -> bool:
+    return length in (1, whole)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil
 from types import MappingProxyType
 
@@ -121,6 +122,10 @@ def switch(name: str, off: str, on: str) -> Param:
     return Param(name, f"0 {off}, 1 {on}", in_spec=(0, 1), stress=(0, 1), integer=True, choices=(off, on))
 
 
+SHORTEST = 100.0
+"""Wavelengths that end below this are in µm: the rule of thumb of github.com/EnMAP-Box/enmap-box, issue 25."""
+
+
 @dataclass(frozen=True)
 class Sensor:
     """What a relation may know of the instrument and the scene it looks at.
@@ -138,6 +143,12 @@ class Sensor:
     wavelengths: np.ndarray | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "signal", np.asarray(self.signal, dtype=np.float32))
+        if not (np.isfinite(self.signal).all() and np.isfinite([self.low, self.high]).all()):
+            raise ValueError(
+                f"Expected a finite range and signal, got ({self.low}, {self.high}) and {self.signal}; leave masked "
+                "pixels out of the mean."
+            )
         if not self.low < self.high:
             raise ValueError(
                 f"Expected low < high as the sensor's range, got ({self.low}, {self.high}); "
@@ -145,11 +156,16 @@ class Sensor:
             )
         if self.wavelengths is None:
             return
-        centres = np.asarray(self.wavelengths)
+        centres = np.asarray(self.wavelengths, dtype=np.float64)
+        object.__setattr__(self, "wavelengths", centres)
         if centres.shape != np.shape(self.signal) or (np.diff(centres) < 0).any() or not (centres > 0).all():
             raise ValueError(
                 f"Expected ascending positive wavelengths, one for each of the {np.size(self.signal)} bands of the "
                 f"signal, got {centres.size} from {centres[0]} to {centres[-1]} nm; sort the bands by wavelength."
+            )
+        if centres[-1] < SHORTEST:
+            raise ValueError(
+                f"Expected wavelengths in nm, got {centres[0]} to {centres[-1]}, which look like µm; multiply by 1000."
             )
 
     def require_wavelengths(self, relation: str) -> np.ndarray:
@@ -202,6 +218,14 @@ class Relation:
     source: str
     summary: str
     where: str
+
+    @cached_property
+    def layers(self) -> int:
+        """How many arrays its field consists of; 0 without a field."""
+        if self.draw is None:
+            return 0
+        drawn = self.draw(np.random.default_rng(0), (1, 1, 1))
+        return len(drawn) if isinstance(drawn, tuple) else 1
 
     def bounds(self, tier: str) -> dict[str, Bounds]:
         """The declared bounds of every param in `tier`."""
@@ -277,6 +301,6 @@ def get(name: str) -> Relation:
     from difflib import get_close_matches
 
     if name not in ALL:
-        near = get_close_matches(name, ALL, n=3) or sorted(ALL)
+        near = get_close_matches(str(name), ALL, n=3) or sorted(ALL)
         raise ValueError(f"Expected the name of a relation, got {name!r}; did you mean {', '.join(near)}?")
     return ALL[name]

@@ -8,7 +8,7 @@ from relations.atmosphere import cloudiness, wavelength_power
 from relations.core import Param, Sensor, relation
 
 CURVE_ORDERS = 4
-"""A drift has at most so many half periods over the bands; engineering judgement."""
+"""A drift has at most so many half periods over the wavelengths; engineering judgement."""
 
 SLOPE_WAVES = 3
 SLOPE_PERIODS = (30.0, 90.0)
@@ -77,13 +77,21 @@ def offset(x: np.ndarray, field: None, sensor: Sensor, *, level: np.ndarray) -> 
     return x + level * np.float32(sensor.high - sensor.low)
 
 
-def _smooth_curve(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
-    """(1, 1, B): a constant and cosines of few half periods over the bands, scaled to a largest |value| of 1."""
-    order = np.arange(CURVE_ORDERS + 1)[:, None]
-    position = (np.arange(shape[2]) + 0.5) / shape[2]
-    waves = np.cos(np.pi * order * position + 2 * np.pi * rng.random(order.shape))
-    curve = (rng.standard_normal(order.shape) * waves).sum(axis=0)
-    return (curve / np.abs(curve).max()).astype(np.float32)[None, None]
+def _coefficients(rng: np.random.Generator, shape: tuple[int, int, int]) -> tuple[np.ndarray, ...]:
+    """Standard normal weights of a constant and of a cosine and a sine of each order, each (1, 1, 1)."""
+    return tuple(rng.standard_normal((1, 1, 1), dtype=np.float32) for _ in range(1 + 2 * CURVE_ORDERS))
+
+
+def _smooth_curve(coefficients: tuple[np.ndarray, ...], sensor: Sensor, bands: int) -> np.ndarray:
+    """(n, 1, 1, b): the constant and the waves over the wavelengths, scaled to a largest |value| of 1."""
+    at = np.arange(bands, dtype=np.float64) if sensor.wavelengths is None else np.asarray(sensor.wavelengths)
+    span = at[-1] - at[0]
+    turn = np.pi * ((at - at[0]) / span if span > 0 else np.full(bands, 0.5))
+    waves = [wave(order * turn) for order in range(1, CURVE_ORDERS + 1) for wave in (np.cos, np.sin)]
+    curve = np.repeat(coefficients[0], bands, axis=3)
+    for weight, wave in zip(coefficients[1:], waves, strict=True):
+        curve += weight * wave.astype(np.float32)
+    return np.asarray(curve / np.maximum(np.abs(curve).max(axis=3, keepdims=True), np.finfo(np.float32).tiny))
 
 
 def _plane_waves(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
@@ -98,31 +106,33 @@ def _plane_waves(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.nd
 
 @relation(
     params=(Param("depth", "relative change of the signal", in_spec=(0.0, 0.07), stress=(0.0, 0.5), neutral=0.0),),
-    draw=_smooth_curve,
+    draw=_coefficients,
     source=(
         "in_spec: PRISMA against field spectra, 2-7 % in the visible (Cogliati et al. 2021); EnMAP's slopes against "
         "Landsat 8, 0.947-1.031, lie inside (USGS OFR 2021-1030-S); stress: half to one and a half times the signal, "
         "engineering judgement"
     ),
 )
-def gain_drift(x: np.ndarray, field: np.ndarray, sensor: Sensor, *, depth: np.ndarray) -> np.ndarray:
+def gain_drift(x: np.ndarray, field: tuple[np.ndarray, ...], sensor: Sensor, *, depth: np.ndarray) -> np.ndarray:
     """The patch seen by a sensor whose gain has drifted, more in some bands than in others.
 
-    x' = x · (1 + depth · field)
+    x' = x · (1 + depth · c_b / max|c|),   c_b = f_0 + Σ_{k=1..4} f_{2k−1} · cos(kπ · p_b) + f_{2k} · sin(kπ · p_b)
 
-    Lamps age, optics grow dull and filters drift smoothly over the wavelengths, so neighbouring bands drift
-    together and the shape of every spectrum bends in the same way. With a single band it is brightness, up or down.
+    with p_b from 0 at the shortest to 1 at the longest wavelength, ½ where there is but one; without wavelengths the
+    band's number stands in for them. Lamps age, optics grow dull and filters drift smoothly over the wavelengths: bands
+    close to each other drift together, those across a gap less so, and the shape of every spectrum bends in the same
+    way. With a single band it is brightness, up or down.
 
     Args:
         x: patches, (n, h, w, b) float32, in the scene's unit.
-        field: (n, 1, 1, b), a smooth curve over the bands, between −1 and 1 and reaching one of them.
-        sensor: not used.
+        field: the nine f, each (n, 1, 1, 1), standard normal.
+        sensor: gives the wavelengths, where there are any.
         depth: (n, 1, 1, 1), relative change in the band that drifts most, at least 0; 0 changes nothing.
 
     Source: PRISMA, https://juser.fz-juelich.de/record/892747 ; EnMAP,
         https://pubs.usgs.gov/publication/ofr20211030S/full ; the stress bound is engineering judgement.
     """
-    return x * (1 + depth * field)
+    return x * (1 + depth * _smooth_curve(field, sensor, x.shape[3]))
 
 
 @relation(

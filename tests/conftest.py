@@ -43,11 +43,20 @@ def pool() -> Iterator[ThreadPoolExecutor]:
         yield workers
 
 
+TOY = ("brightness", "gaussian_blur", "impulse_noise", "stripes")
+
+
 def toy_problem(
-    scene: Scene, pool: ThreadPoolExecutor, *, seed: int = 3, patches: int = 40, tier: str = "stress"
+    scene: Scene,
+    pool: ThreadPoolExecutor,
+    *,
+    seed: int = 3,
+    patches: int = 40,
+    tier: str = "stress",
+    names: tuple[str, ...] = TOY,
 ) -> Problem:
     """A whole problem in milliseconds: real relations, a linear softmax model and its rounded twin."""
-    space = Space.of([get(name) for name in ("brightness", "gaussian_blur", "impulse_noise", "stripes")], tier=tier)
+    space = Space.of([get(name) for name in names], tier=tier)
     ids = np.random.default_rng(0).choice(scene.valid.size, size=patches, replace=False)
     reference, quantised = linear_pair(scene)
     return pose(

@@ -38,11 +38,12 @@ DISK = _disk()
 
 
 @relation(
-    params=(Param("sigma", "pixels", in_spec=(0.0, 0.69), stress=(0.0, 1.7), neutral=0.0),),
+    params=(Param("sigma", "pixels", in_spec=(0.0, 0.63), stress=(0.0, 1.6), neutral=0.0),),
     margin=lambda bounds, shape: REACH * farthest(bounds["sigma"]),
     source=(
         "in_spec: what turns a good camera's point spread of FWHM 1.1 px (HySpex) into PRISMA's 1.97 px (USGS OFR "
-        "2021-1030-K), sqrt(1.97² - 1.1²) / 2.355; stress: FWHM 4 px, 4 / 2.355, engineering judgement"
+        "2021-1030-K): a variance of (1.97² - 1.1²) / 2.355², of which the light of a pixel, even over its area, makes "
+        "up 1/12 and sigma² the rest; stress: into FWHM 4 px, likewise, engineering judgement"
     ),
 )
 def gaussian_blur(x: np.ndarray, field: None, sensor: Sensor, *, sigma: np.ndarray, trim: int = 0) -> np.ndarray:
@@ -51,9 +52,10 @@ def gaussian_blur(x: np.ndarray, field: None, sensor: Sensor, *, sigma: np.ndarr
     x'[i, j] = Σ_k Σ_l K[i, k] · K[j, l] · x[k, l],   K[i, k] ∝ Φ((|i − k| + ½) / σ) − Φ((|i − k| − ½) / σ)
 
     The light of a pixel lies evenly over its area, is spread by a Gaussian (Φ is its integral) and read at the
-    centres. Unlike a Gaussian sampled at the centres, which does nothing below 0.3 px, this follows the analytic
-    edge response at every σ. Beyond the array nothing is known: there the weights inside are scaled up to sum to
-    1. With the declared margin around the patch this never reaches what is kept.
+    centres: from half a pixel on that adds a variance of σ² + 1/12, below it less. Unlike a Gaussian sampled at the
+    centres, which does nothing below 0.3 px, this follows the analytic edge response at every σ. Beyond the array
+    nothing is known: there the weights inside are scaled up to sum to 1. With the declared margin around the patch
+    this never reaches what is kept.
 
     Args:
         x: patches with their margin, (n, h, w, b) float32, in the scene's unit.
@@ -113,7 +115,7 @@ def motion_blur(
     params=(Param("radius", "pixels", in_spec=(0.0, 1.0), stress=(0.0, 4.0), neutral=0.0),),
     margin=lambda bounds, shape: ceil(farthest(bounds["radius"])),
     source=(
-        "in_spec: spreads the light no farther than gaussian_blur does in_spec, 1² / 4 against 0.69² square pixels in "
+        "in_spec: spreads the light no farther than gaussian_blur does in_spec, 1² / 4 against 0.63² square pixels in "
         "each direction, engineering judgement; stress: a disk as wide as a small patch, engineering judgement"
     ),
 )
@@ -185,11 +187,11 @@ def stray_light(
 
 
 @relation(
-    params=(Param("size", "pixels", in_spec=(1.0, 2.0), stress=(1.0, 5.0), neutral=1.0),),
+    params=(Param("size", "pixels", in_spec=(1.0, 1.9), stress=(1.0, 5.0), neutral=1.0),),
     margin=lambda bounds, shape: (bounds["size"][1] - 1) / 2,
     source=(
         "stress: kernels of 1 to 5 pixels (DFLARE's mean blur, myLib/img_mutations.py); in_spec: spreads the light no "
-        "farther than gaussian_blur does in_spec, 0.5 against 0.69² + 1/12 square pixels, engineering judgement"
+        "farther than gaussian_blur does in_spec, 0.9 / 1.9 against 0.63² + 1/12 square pixels, engineering judgement"
     ),
 )
 def box_blur(x: np.ndarray, field: None, sensor: Sensor, *, size: np.ndarray, trim: int = 0) -> np.ndarray:

@@ -65,60 +65,66 @@ def stripes(
     return striped
 
 
-def _lines_and_breaks(rng: np.random.Generator, shape: Shape) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _lines_breaks_and_bands(rng: np.random.Generator, shape: Shape) -> tuple[np.ndarray, ...]:
     height, width, bands = shape
-    return uniform(rng, (height, 1, 1)), uniform(rng, (1, width, bands)), uniform(rng, (height, width, 1))
+    sides = ((height, 1, 1), (1, width, bands), (height, width, 1), (1, 1, bands))
+    return tuple(uniform(rng, side) for side in sides)
 
 
 @relation(
     params=(
         Param("share", "share of the lines", in_spec=(0.0, 0.01), stress=(0.0, 0.2), neutral=0.0),
+        Param("bands", "share of the bands", in_spec=(0.0, 1.0), stress=(0.0, 1.0), neutral=0.0),
+        Param("filled", "share of the line's pixels", in_spec=(0.5, 1.0), stress=(0.5, 1.0)),
         switch("columns", "rows", "columns"),
         switch("bright", "low end of the range", "high end"),
-        switch("broken", "continuous", "every other pixel on average"),
     ),
-    draw=_lines_and_breaks,
+    draw=_lines_breaks_and_bands,
     source=(
-        "stress: 0-20 % of the lines (RSMT relations 1 and 2, Bouchoucha et al. 2023, code "
-        "github.com/rached1997/RSMT); 5-15 % of the columns in QRNN3D lie inside; in_spec: what a standard L1 "
-        "correction of dead pixels leaves, engineering judgement"
+        "stress: 0-20 % of the lines and 50-100 % of their pixels (RSMT relations 1 and 2, Bouchoucha et al. 2023, "
+        "code github.com/rached1997/RSMT), whose 0-20 % of the bands lie inside; 5-15 % of the columns in QRNN3D lie "
+        "inside; in_spec: what a standard L1 correction of dead pixels leaves, engineering judgement"
     ),
 )
 def dead_lines(
     x: np.ndarray,
-    field: tuple[np.ndarray, np.ndarray, np.ndarray],
+    field: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
     sensor: Sensor,
     *,
     share: np.ndarray,
+    bands: np.ndarray,
+    filled: np.ndarray,
     columns: np.ndarray,
     bright: np.ndarray,
-    broken: np.ndarray,
 ) -> np.ndarray:
     """The patch with some of its lines reading nothing, or full scale.
 
-    x' = high if bright else low where line < share and (break < ½ or not broken), x elsewhere; line is the layer of
-    the rows or that of the columns
+    x' = high if bright else low where line < share and band < bands and break < filled, x elsewhere; line is the layer
+    of the rows or that of the columns
 
-    In a pushbroom sensor a row is one frame, lost in all bands at once; a column of one band is one detector element,
-    dead over the whole scene. A broken line loses half of its pixels, scattered, as with a loose contact.
+    In a pushbroom sensor a row is one frame, lost in all bands at once or in those of one read-out; a column of one
+    band is one detector element, dead over the whole scene. A line that is not filled is broken: it loses only so much
+    of its pixels, scattered, as with a loose contact.
 
     Args:
         x: patches, (n, h, w, b) float32, in the scene's unit.
-        field: rows (n, h, 1, 1), columns (n, 1, w, b) and breaks (n, h, w, 1), uniform in [0, 1): lower lines are hit
-            first, so doses nest.
+        field: rows (n, h, 1, 1), columns (n, 1, w, b), breaks (n, h, w, 1) and bands (n, 1, 1, b), uniform in
+            [0, 1): lower ones are hit first, so doses nest.
         sensor: gives the range.
         share: (n, 1, 1, 1), expected share of the rows, or of the columns in each band, in [0, 1]; 0 changes nothing.
+        bands: (n, 1, 1, 1), expected share of the bands in which lines are lost, in [0, 1]; 0 changes nothing.
+        filled: (n, 1, 1, 1), expected share of a line's pixels that are lost, in [0, 1]; 1 for whole lines.
         columns: (n, 1, 1, 1), 0 for rows, 1 for columns.
         bright: (n, 1, 1, 1), 0 for lines at the low end of the range, 1 for the high end.
-        broken: (n, 1, 1, 1), 0 for whole lines, 1 for half of their pixels.
 
     Source: R. Bouchoucha et al., Information and Software Technology 162:107281, 2023, and its published code; QRNN3D,
         https://github.com/Vandermode/QRNN3D ; the in_spec bound is engineering judgement.
     """
-    rows, elements, breaks = field
+    rows, elements, breaks, numbers = field
     half = np.float32(0.5)
-    lost = (rows < share) & (columns < half) | (elements < share) & (columns >= half)
-    lost = lost & ((breaks < half) | (broken < half))
+    chosen = numbers < bands
+    lost = (rows < share) & (columns < half) & chosen | (elements < share) & (columns >= half) & chosen
+    lost = lost & (breaks < filled)
     value = np.where(bright >= half, np.float32(sensor.high), np.float32(sensor.low))
     hit = x.copy()
     np.copyto(hit, value, where=lost)
@@ -152,8 +158,8 @@ def salt_and_pepper(x: np.ndarray, field: np.ndarray, sensor: Sensor, *, share: 
         in_spec bound is engineering judgement.
     """
     hit = x.copy()
-    np.copyto(hit, np.float32(sensor.high), where=field >= 1 - share)
-    np.copyto(hit, np.float32(sensor.low), where=field < share - 1)
+    hit[(field >= 1 - share)[..., 0]] = sensor.high
+    hit[(field < share - 1)[..., 0]] = sensor.low
     return hit
 
 
@@ -180,23 +186,35 @@ def _distance_to_centres(rng: np.random.Generator, shape: Shape) -> np.ndarray:
     return nearest.astype(np.float32)[:, :, None]
 
 
+def _distances_and_bands(rng: np.random.Generator, shape: Shape) -> tuple[np.ndarray, np.ndarray]:
+    return _distance_to_centres(rng, shape), uniform(rng, (1, 1, shape[2]))
+
+
 @relation(
     params=(
         Param("size", "pixels", in_spec=(0.0, 1.0), stress=(0.0, 5.0), neutral=0.0),
+        Param("bands", "share of the bands", in_spec=(0.0, 1.0), stress=(0.0, 1.0), neutral=0.0),
         switch("bright", "low end of the range", "high end"),
     ),
-    draw=_distance_to_centres,
+    draw=_distances_and_bands,
     source=(
         "stress: 5 x 5 pixels, the cap on regions that RSMT declares (relation 4, Bouchoucha et al. 2023, code "
-        "github.com/rached1997/RSMT); in_spec: single pixels, engineering judgement"
+        "github.com/rached1997/RSMT), whose 0-20 % of the bands lie inside; in_spec: single pixels, engineering "
+        "judgement"
     ),
 )
 def region_loss(
-    x: np.ndarray, field: np.ndarray, sensor: Sensor, *, size: np.ndarray, bright: np.ndarray
+    x: np.ndarray,
+    field: tuple[np.ndarray, np.ndarray],
+    sensor: Sensor,
+    *,
+    size: np.ndarray,
+    bands: np.ndarray,
+    bright: np.ndarray,
 ) -> np.ndarray:
-    """The patch with square regions lost in all bands, at an end of the sensor's range.
+    """The patch with square regions lost in some or all bands, at an end of the sensor's range.
 
-    x' = high if bright else low where field < size / 2, x elsewhere
+    x' = high if bright else low where distance < size / 2 and band < bands, x elsewhere
 
     Regions lie about 16 pixels apart in both directions, each around a random point, and grow with the dose. One of
     a whole number of pixels covers size × size of them. The smallest loss is one pixel: a region appears at a size
@@ -204,15 +222,21 @@ def region_loss(
 
     Args:
         x: patches, (n, h, w, b) float32, in the scene's unit.
-        field: (n, h, w, 1), Chebyshev distance to the nearest centre in pixels.
+        field: distances (n, h, w, 1), Chebyshev, to the nearest centre in pixels; bands (n, 1, 1, b), uniform in
+            [0, 1): lower ones are hit first, so doses nest.
         sensor: gives the range.
         size: (n, 1, 1, 1), side of the regions in pixels, at least 0; 0 changes nothing.
+        bands: (n, 1, 1, 1), expected share of the bands in which they are lost, in [0, 1]; 0 changes nothing.
         bright: (n, 1, 1, 1), 0 for regions at the low end of the range, 1 for the high end.
 
     Source: R. Bouchoucha et al., Information and Software Technology 162:107281, 2023, and its published code; the
         spacing and the in_spec bound are engineering judgement.
     """
+    distances, numbers = field
     value = np.where(bright >= np.float32(0.5), np.float32(sensor.high), np.float32(sensor.low))
     hit = x.copy()
-    np.copyto(hit, value, where=field < size / 2)
+    # Few pixels are hit: they are gathered, changed and put back.
+    lost = np.nonzero((distances < size / 2)[..., 0])
+    row = lost[0]
+    hit[lost] = np.where((numbers < bands)[row, 0, 0], value[row, 0, 0], hit[lost])
     return hit

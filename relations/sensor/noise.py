@@ -25,8 +25,8 @@ SNR_VALUES = (500.0, 150.0)
     draw=normal,
     source=(
         "in_spec: SNR 400:1 at PRISMA's best (Cogliati et al. 2021: 400-500 in the NIR), EnMAP's profile over the "
-        "bands, 500:1 at 495 nm and 150:1 at 2200 nm (ISPRS Annals V-1-2020, 41); stress: sigma 0.10, the highest "
-        "'standard' level of HyDe's add_noise"
+        "bands, 500:1 at 495 nm and 150:1 at 2200 nm (ISPRS Annals V-1-2020, 41); stress: engineering judgement, after "
+        "the highest 'standard' sigma of HyDe's add_noise, 0.10 of the full range; here it is of the band's signal"
     ),
 )
 def gaussian_noise(x: np.ndarray, field: np.ndarray, sensor: Sensor, *, level: np.ndarray) -> np.ndarray:
@@ -44,7 +44,8 @@ def gaussian_noise(x: np.ndarray, field: np.ndarray, sensor: Sensor, *, level: n
         level: (n, 1, 1, 1), 1 / SNR of the best band, at least 0; 0 changes nothing.
 
     Source: EnMAP, https://isprs-annals.copernicus.org/articles/V-1-2020/41/2020/ ; PRISMA,
-        https://juser.fz-juelich.de/record/892747 ; HyDe, https://github.com/Helmholtz-AI-Energy/HyDe .
+        https://juser.fz-juelich.de/record/892747 ; the stress bound is engineering judgement after HyDe,
+        https://github.com/Helmholtz-AI-Energy/HyDe .
     """
     signal = np.asarray(sensor.signal, dtype=np.float32)
     if sensor.wavelengths is not None:
@@ -129,8 +130,9 @@ def shot_noise(x: np.ndarray, field: np.ndarray, sensor: Sensor, *, level: np.nd
     ),
     draw=normal,
     source=(
-        "level: that of gaussian_noise, SNR 400:1 at PRISMA's best (Cogliati et al. 2021) and sigma 0.10, the highest "
-        "'standard' level of HyDe's add_noise; correlation: from independent to almost common, engineering judgement"
+        "level: that of gaussian_noise; in_spec: SNR 400:1 at PRISMA's best (Cogliati et al. 2021); stress: "
+        "engineering judgement, after the highest 'standard' sigma of HyDe's add_noise, 0.10 of the full range; here "
+        "it is of the band's signal; correlation: from independent to almost common, engineering judgement"
     ),
 )
 def correlated_noise(
@@ -151,8 +153,8 @@ def correlated_noise(
         level: (n, 1, 1, 1), 1 / SNR of every band, at least 0; 0 changes nothing.
         correlation: (n, 1, 1, 1), ρ, in [0, 0.95]; 0 for independent bands.
 
-    Source: PRISMA, https://juser.fz-juelich.de/record/892747 ; HyDe, https://github.com/Helmholtz-AI-Energy/HyDe ;
-        the correlation is engineering judgement.
+    Source: PRISMA, https://juser.fz-juelich.de/record/892747 ; the stress bound is engineering judgement after HyDe,
+        https://github.com/Helmholtz-AI-Energy/HyDe , the correlation engineering judgement.
     """
     bands = x.shape[3]
     noise = np.multiply(field, np.sqrt(1 - correlation * correlation), out=np.empty(x.shape, dtype=np.float32))

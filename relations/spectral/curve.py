@@ -10,7 +10,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
-from scipy.ndimage import median_filter
+from numpy.lib.stride_tricks import sliding_window_view
 from scipy.special import ndtr
 
 from relations.kernels import REACH, Taps
@@ -18,15 +18,30 @@ from relations.kernels import REACH, Taps
 GAP = 3.0
 """Two bands lie across a gap when they are this many times farther apart than the bands around them."""
 
+NEARBY = 2
+"""A spacing is judged by so many others on either side."""
+
 _NARROWEST = 1e-6
 """Standard deviation in nm below which a Gaussian is a point; it keeps 0 / 0 away."""
 
 
 def _joined(knots: np.ndarray) -> np.ndarray:
-    """Whether each band and the next lie in one segment, (b − 1,) bool."""
+    """Whether each band and the next lie in one segment, (b − 1,) bool.
+
+    A spacing is compared with the median of the others near it, without itself, so that a gap at the end of the
+    spectrum is one too. Of an even number of others the two middle ones both have to agree. Of two spacings the wider
+    may be a gap, but the narrower no overlap: a lone other says too little. A lone spacing is no gap, however wide.
+    """
     spacing = np.diff(knots)
-    usual = median_filter(spacing, size=5, mode="nearest") if len(spacing) else spacing
-    return np.asarray((spacing <= GAP * usual) & (spacing * GAP >= usual) & (spacing > 0))
+    if len(spacing) < 2:
+        return np.asarray(spacing > 0)
+    framed = np.pad(spacing, NEARBY, constant_values=np.nan)
+    others = np.sort(np.delete(sliding_window_view(framed, 2 * NEARBY + 1), NEARBY, axis=1), axis=1)  # nan last
+    count = np.isfinite(others).sum(axis=1)
+    number = np.arange(len(spacing))
+    lower, upper = others[number, (count - 1) // 2], others[number, count // 2]
+    gap, overlap = spacing > GAP * upper, (spacing * GAP < lower) & (count > 1)
+    return np.asarray(~gap & ~overlap & (spacing > 0))
 
 
 def _ends(joined: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

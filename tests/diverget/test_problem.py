@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 
 import diverget.problem as module
+from diverget.findings import stored_field
 from diverget.outcome import Outcome, judge
 from diverget.patches import draw_field
-from diverget.problem import Problem
+from diverget.problem import Problem, layers_of
 from diverget.rates import draw_outcomes
 from diverget.scene import Scene
 from diverget.space import rows_of
-from relations import get
-from tests.conftest import toy_problem
+from relations import distort, get
+from tests.conftest import TOY, toy_problem
 from tests.toys import linear_pair
 
 
@@ -103,11 +104,55 @@ def test_every_draw_has_noise_of_its_own_and_the_search_keeps_one(problem: Probl
     assert (values[1] != values[2]).any() and (values[2] != values[3]).any()
 
 
-def test_fields_too_large_to_hold_are_cut_anew(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+LAYERED = (*TOY, "pixel_noise", "dead_lines")
+"""Some of these have fields of several layers."""
+
+
+def test_windows_and_fields_too_large_to_hold_are_cut_anew(
+    scene: Scene, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = toy_problem(scene, pool, names=LAYERED)
     u = points(problem, 3)
     held = problem.evaluate(u)
+    assert problem.patches.held is not None
     monkeypatch.setattr(module, "HELD_BYTES", 0)
-    np.testing.assert_array_equal(held.scores, replace(problem).evaluate(u).scores)
+    monkeypatch.setattr("diverget.patches.HELD_BYTES", 0)
+    cut = replace(problem, patches=replace(problem.patches))
+    np.testing.assert_array_equal(held.scores, cut.evaluate(u).scores)
+    assert cut.patches.held is None
+    some = np.array([7, 3, 3])
+    np.testing.assert_array_equal(cut.patches.windows(some), problem.patches.windows(some))
+    np.testing.assert_array_equal(cut.patches.source(some), problem.patches.source(some))
+
+
+def test_chunks_of_any_size_give_the_same_rows(
+    scene: Scene, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = toy_problem(scene, pool, names=LAYERED)
+    u = points(problem, 2)
+    whole = problem.evaluate(u)
+    monkeypatch.setattr(module, "CHUNK_MOST", 1)
+    np.testing.assert_array_equal(whole.scores, problem.evaluate(u).scores)
+
+
+def test_a_finding_with_fields_of_several_layers_replays_from_its_arrays(
+    scene: Scene, pool: ThreadPoolExecutor
+) -> None:
+    problem = toy_problem(scene, pool, names=LAYERED)
+    values = problem.space.decode(points(problem, 1))
+    patch = np.array([5])
+    under = problem.fields_under(patch)
+    arrays = {
+        f"field{layer}_{slot.relation.name}": drawn[0]
+        for slot, layers in zip(problem.space.slots, under, strict=True)
+        for layer, drawn in enumerate(layers_of(layers))
+    }
+    assert {"field1_pixel_noise", "field1_dead_lines"} <= arrays.keys()
+    fields = [stored_field(arrays, slot.relation) for slot in problem.space.slots]
+    again = distort(
+        problem.patches.windows(patch), problem.space.chain(values), fields, problem.sensor, margins=problem.margins
+    )
+    np.testing.assert_array_equal(again, problem.follow_ups(values, patch))
 
 
 def test_fields_do_not_depend_on_which_patches_are_asked_for(

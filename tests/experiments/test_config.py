@@ -244,6 +244,7 @@ def test_relations_can_be_taken_out_of_a_named_space(tmp_path: Path) -> None:
     text = SPACED.replace("radiometry", "{name: radiometry, without: [offset, gamma]}")
     names = [entry.name for entry in load(written(tmp_path, text)).relations]
     assert "brightness" in names and not {"offset", "gamma"} & set(names)
+    assert load(written(tmp_path, SPACED.replace("radiometry", "{name: radiometry, without: gamma}")))
 
 
 @pytest.mark.parametrize(
@@ -254,6 +255,13 @@ def test_relations_can_be_taken_out_of_a_named_space(tmp_path: Path) -> None:
         (SPACED.replace("radiometry", "in_spec") + "tier: stress\n", "expected the tier in_spec of the space in_spec"),
         (SPACED.replace("radiometry", "{name: sensor, without: [stripe]}"), "got 'stripe'; did you mean stripes"),
         (MINIMAL.replace("relations: [brightness]", ""), "or a named `space`, got none"),
+        (SPACED.replace("radiometry", "5"), "expected the name of a space, or {name: ..., without: [...]}, got 5"),
+        (SPACED.replace("radiometry", "zzz"), "got 'zzz'; there are in_spec, stress, atmosphere"),
+        (
+            MINIMAL.replace("[brightness]", "[{radiometric_quantisation: {bits: [8.5, 16]}}]"),
+            "expected whole bounds of radiometric_quantisation.bits (bits), got [8.5, 16.0]",
+        ),
+        (MINIMAL.replace("[brightness]", "[{gaussian_blur: {sigma: much}}]"), "relations.0.bounds.sigma"),
     ],
 )
 def test_a_wrong_space_is_refused(tmp_path: Path, text: str, told: str) -> None:

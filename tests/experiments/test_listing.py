@@ -10,9 +10,12 @@ from experiments.cli import KINDS, app
 from relations import ALL
 
 
+@pytest.mark.parametrize("columns", ["80", "160"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_is_listed_as_a_table_and_for_programs(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "120")
+def test_every_kind_is_listed_as_a_table_and_for_programs(
+    kind: str, columns: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
     rows = json.loads(CliRunner().invoke(app, ["list", kind, "--json"]).stdout)
     shown = CliRunner().invoke(app, ["list", kind])
     assert shown.exit_code == 0
@@ -28,6 +31,13 @@ def test_the_relations_come_with_family_params_units_bounds_and_source() -> None
         assert [(p["name"], p["unit"], tuple(p["stress"])) for p in row["params"]] == [
             (p.name, p.unit, p.stress) for p in relation.params
         ]
+
+
+def test_units_are_not_broken_into_letters_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = CliRunner().invoke(app, ["list", "relations"]).stdout
+    assert "relative change of the signal" in shown
+    assert max(map(len, shown.splitlines())) <= 80
 
 
 def test_the_spaces_come_with_bounds_limits_and_severities() -> None:

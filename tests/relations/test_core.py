@@ -190,12 +190,63 @@ def test_values_fields_and_margins_must_fit_the_patches() -> None:
     gains = Step(get("brightness"), {"gain": np.array([0.1, 0.2])})
     with pytest.raises(ValueError, match=r"one for each of 3 patches, got \(2,\); repeat"):
         distort(patches.x, [gains], [None], patches.sensor)
-    with pytest.raises(ValueError, match=r"a field of 3 rows, .* for the relation 'stripes', got none; cut"):
+    with pytest.raises(ValueError, match=r"a field of shape \(3, .* for the relation 'stripes', got none; cut"):
         distort(patches.x, [stripes], [None], patches.sensor)
     with pytest.raises(ValueError, match=r"no field for the relation 'brightness', got"):
         distort(patches.x, [Step(get("brightness"), {"gain": 0.1})], [patches.field], patches.sensor)
     with pytest.raises(ValueError, match=r"with 4 pixels of surroundings on each side, got shape \(3, 9, 7, 3\)"):
-        distort(patches.x, [stripes], [patches.field], patches.sensor, margins=[4])
+        blur = Step(get("gaussian_blur"), {"sigma": 1.0})
+        distort(patches.x, [blur], [None], patches.sensor, margins=[4])
+
+
+def test_fields_must_have_the_layers_and_the_shape_that_were_drawn() -> None:
+    lines, stripes = get("dead_lines"), get("stripes")
+    patches, striped = cut(lines, rows=3, size=(9, 7, 3)), cut(stripes, rows=3, size=(9, 7, 3))
+    assert isinstance(patches.field, tuple) and isinstance(striped.field, np.ndarray)
+    step, stripe = Step(lines, strongest(lines)), Step(stripes, strongest(stripes))
+    distort(patches.x, [step], [patches.field], patches.sensor)
+    for wrong in (patches.field[0], patches.field[:1], (*patches.field, patches.field[0])):
+        with pytest.raises(ValueError, match=rf"Expected {lines.layers} fields of shape .*'dead_lines', got .*; cut"):
+            distort(patches.x, [step], [wrong], patches.sensor)
+    for broken in (striped.field[:, :, 1:], striped.field[0], (striped.field,)):
+        with pytest.raises(ValueError, match=r"a field of shape \(3, 9 \| 1, 7 \| 1, 3 \| 1\) .*'stripes', got"):
+            distort(patches.x, [stripe], [broken], patches.sensor)
+    noise = get("gaussian_noise")
+    noisy = cut(noise, rows=3, size=(9, 7, 3))
+    assert isinstance(noisy.field, np.ndarray)
+    noisy.field[2, 4, 4, 1] = np.nan
+    with pytest.raises(ValueError, match=r"finite follow-ups, got NaN or infinity in row 2; look at the fields"):
+        distort(noisy.x, [Step(noise, {"level": 0.05})], [noisy.field], noisy.sensor)
+
+
+def test_a_margin_belongs_to_relations_that_need_one() -> None:
+    patches = cut(None, rows=2, size=(9, 7, 3))
+    blur, gain = Step(get("gaussian_blur"), {"sigma": 0.5}), Step(get("brightness"), {"gain": 0.1})
+    with pytest.raises(ValueError, match=r"no margin for the relation 'brightness', got 2; take `margin_for`"):
+        distort(patches.x, [gain], [None], patches.sensor, margins=[2])
+    with pytest.raises(ValueError, match=r"0 or more pixels for the relation 'gaussian_blur', got -1"):
+        distort(patches.x, [blur], [None], patches.sensor, margins=[-1])
+
+
+def test_what_is_no_array_or_no_relation_is_refused() -> None:
+    patches = cut(None, rows=2, size=(9, 7, 3))
+    with pytest.raises(ValueError, match=r"float32, got list; stack"):
+        distort(patches.x.tolist(), [], [], patches.sensor)
+    with pytest.raises(ValueError, match=r"a relation for a step, got 'haze'; look it up"):
+        Step("haze", {"depth": 0.1})  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"name of a relation, got None"):
+        get(None)  # type: ignore[arg-type]
+
+
+def test_a_sensor_takes_lists_and_refuses_what_is_not_finite_or_in_micrometres() -> None:
+    sensor = Sensor(0.0, 1.0, [0.1, 0.2], [400, 500])  # type: ignore[arg-type]
+    assert sensor.signal.dtype == np.float32 and sensor.wavelengths is not None
+    with pytest.raises(ValueError, match=r"in nm, got 0.4 to 2.4, which look like µm; multiply by 1000"):
+        Sensor(0.0, 1.0, np.ones(2, np.float32), np.array([0.4, 2.4]))
+    with pytest.raises(ValueError, match=r"finite range and signal"):
+        Sensor(0.0, 1.0, np.array([0.1, np.nan], np.float32))
+    with pytest.raises(ValueError, match=r"finite range and signal, got \(0.0, inf\)"):
+        Sensor(0.0, np.inf, np.ones(2, np.float32))
 
 
 def test_a_sensor_that_contradicts_itself_is_refused() -> None:

@@ -36,6 +36,28 @@ def test_a_blurred_point_keeps_its_light_and_has_the_variance_of_spread_and_pixe
     assert (y.sum(axis=0) * across**2).sum() / 100 == pytest.approx(sigma**2 + 1 / 12, rel=0.01)
 
 
+@pytest.mark.parametrize(("tier", "fwhm"), [("in_spec", 1.97), ("stress", 4.0)])
+def test_a_good_cameras_spread_becomes_the_one_that_the_bound_is_for(tier: str, fwhm: float) -> None:
+    sigma = get("gaussian_blur").bounds(tier)["sigma"][1]
+    place = np.arange(61) - 30
+    # A point at many places between two pixels: together its images sample the spread densely.
+    phases = np.linspace(-0.5, 0.5, 40, endpoint=False)
+    spot = np.exp(-0.5 * ((place - phases[:, None]) / (1.1 / 2.3548)) ** 2).astype(np.float32)
+    lines = np.ascontiguousarray(np.broadcast_to(spot[:, None, :, None], (40, 3, 61, 1)))
+    y = get("gaussian_blur").apply(lines, None, sensor_of(1), sigma=column(*[sigma] * 40))[:, 1, :, 0]
+    away = place - phases[:, None]
+    variance = (y * away**2).sum() / y.sum() - ((y * away).sum() / y.sum()) ** 2
+    assert 2.3548 * np.sqrt(variance) == pytest.approx(fwhm, rel=0.01)
+
+
+def test_in_spec_no_blur_spreads_light_farther_than_the_gaussian_one() -> None:
+    spreads = {}
+    for name, param in (("gaussian_blur", "sigma"), ("defocus", "radius"), ("box_blur", "size")):
+        value = get(name).bounds("in_spec")[param][1]
+        spreads[name] = moments(get(name).apply(point(15), None, sensor_of(1), **{param: column(value)})[0, :, :, 0])[1]
+    assert max(spreads["defocus"][0, 0], spreads["box_blur"][0, 0]) <= spreads["gaussian_blur"][0, 0] * 1.01
+
+
 def test_a_wide_blur_is_scipys_with_the_pixel_added() -> None:
     x = cut(None, rows=2, size=(31, 27, 3)).x
     y = get("gaussian_blur").apply(x, None, sensor_of(3), sigma=column(1.2, 1.7))

@@ -7,7 +7,8 @@ import pytest
 from skimage.exposure import adjust_gamma
 
 from relations import Sensor, get, spectral_angle
-from tests.relations.conftest import HIGH, LOW, column, cut, drawn, sensor_of
+from relations.core import Drawn
+from tests.relations.conftest import HIGH, LOW, column, cut, drawn, each, sensor_of
 
 
 def test_brightness_scales_and_keeps_the_spectral_angle() -> None:
@@ -26,22 +27,61 @@ def test_offset_adds_a_share_of_the_range_and_keeps_contrasts() -> None:
     np.testing.assert_allclose(y.std(axis=(1, 2)), patches.x.std(axis=(1, 2)), rtol=1e-4)
 
 
+def drift_of(seed: int, centres: np.ndarray | None, bands: int) -> np.ndarray:
+    """The relative change of each band, (b,) float64, at depth 1."""
+    relation = get("gain_drift")
+    assert relation.draw is not None
+    field: Drawn | None = each(relation.draw(np.random.default_rng(seed), (1, 1, bands)), lambda layer: layer[None])
+    y = relation.apply(np.ones((1, 1, 1, bands), np.float32), field, sensor_of(bands, centres), depth=column(1))
+    return y[0, 0, 0].astype(np.float64) - 1
+
+
 def test_gain_drift_scales_each_band_by_one_factor_along_a_smooth_curve() -> None:
     patches = cut(get("gain_drift"), rows=3, size=(9, 7, 103))
-    assert isinstance(patches.field, np.ndarray)
     y = get("gain_drift").apply(patches.x, patches.field, patches.sensor, depth=column(0.07, 0.2, 0.5))
     ratio = y.astype(np.float64) / patches.x
     assert ratio.std(axis=(1, 2)).max() < 1e-6
     drift = ratio.mean(axis=(1, 2)) - 1
     np.testing.assert_allclose(np.abs(drift).max(axis=1), [0.07, 0.2, 0.5], rtol=1e-4)
-    assert np.abs(np.diff(drift[2])).max() < 0.5 * 0.15
+    assert patches.sensor.wavelengths is not None
+    span = np.ptp(patches.sensor.wavelengths)
+    assert np.abs(np.diff(drift[2]) / np.diff(patches.sensor.wavelengths)).max() < 0.5 * 15 / span
     assert np.ptp(drift[2]) > 0.05
 
 
 def test_the_drift_of_one_band_goes_up_or_down() -> None:
-    drifts = [float(drawn(get("gain_drift"), (3, 3, 1), seed=seed)[0, 0, 0, 0]) for seed in range(100)]
+    drifts = [float(drift_of(seed, None, 1)[0]) for seed in range(100)]
     assert set(drifts) == {-1.0, 1.0}
     assert 25 < drifts.count(1.0) < 75
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_drift_is_a_curve_over_the_wavelengths_whichever_of_them_the_sensor_has(seed: int) -> None:
+    dense = np.arange(430.0, 2430.0, 5.0)
+    whole = drift_of(seed, dense, len(dense))
+    kept = np.flatnonzero((dense < 900) | (dense > 1500))
+    kept = np.union1d(kept[::3], [0, len(dense) - 1])
+    part = drift_of(seed, dense[kept], len(kept))
+    np.testing.assert_allclose(part * np.abs(whole[kept]).max(), whole[kept], atol=2e-6)
+    np.testing.assert_allclose(drift_of(seed, dense, len(dense)), drift_of(seed, None, len(dense)), atol=2e-5)
+
+
+def test_bands_on_both_sides_of_a_gap_do_not_drift_as_neighbours() -> None:
+    centres = np.concatenate([np.arange(450.0, 750.0, 10.0), np.arange(900.0, 1200.0, 10.0)])
+    steps = np.abs([np.diff(drift_of(seed, centres, 60)) for seed in range(200)])
+    typical = np.median(np.delete(steps, 29, axis=1))
+    assert np.median(steps[:, 29]) > 8 * typical
+    assert steps.max() < np.pi * 16 * 160 / 750
+
+
+def test_a_drift_holds_four_half_periods_and_no_more() -> None:
+    turn = np.pi * np.linspace(0, 1, 200)
+    waves = np.stack([np.ones(200)] + [wave(k * turn) for k in range(1, 5) for wave in (np.cos, np.sin)])
+    curves = np.stack([drift_of(seed, None, 200) for seed in range(30)])
+    _, residual, rank, _ = np.linalg.lstsq(waves.T, curves.T, rcond=None)
+    assert rank == 9 and residual.max() < 1e-8
+    assert np.linalg.matrix_rank(curves, tol=1e-4) == 9
+    np.testing.assert_allclose(np.abs(curves).max(axis=1), 1, rtol=1e-6)
 
 
 @pytest.mark.parametrize("factor", [0.75, 0.5, 0.4, 0.3, 0.15, 0.05, 2.0])

@@ -187,7 +187,7 @@ def test_a_dead_row_is_lost_in_all_bands_and_a_dead_column_in_one(bright: int) -
     shape = (600, 60, 20)
     x = flat(700, shape)
     field = several(relation, shape, seed=8)
-    values = {"share": column(0.2), "bright": column(bright), "broken": column(0)}
+    values = {"share": column(0.2), "bands": column(1), "filled": column(1), "bright": column(bright)}
     rows, columns = (relation.apply(x, field, sensor_of(20), **values, columns=column(along))[0] for along in (0, 1))
     for y in (rows, columns):
         assert set(np.unique(y)) == {700.0, HIGH if bright else LOW}
@@ -201,7 +201,10 @@ def test_a_dead_row_is_lost_in_all_bands_and_a_dead_column_in_one(bright: int) -
 
 
 @pytest.mark.parametrize("along", [0, 1])
-def test_a_broken_line_loses_half_of_the_pixels_that_a_whole_one_loses(along: int) -> None:
+@pytest.mark.parametrize("filled", [0.5, 0.8])
+def test_a_broken_line_loses_the_share_asked_for_of_the_pixels_that_a_whole_one_loses(
+    along: int, filled: float
+) -> None:
     relation = get("dead_lines")
     shape = (80, 80, 20)
     x = flat(700, shape)
@@ -214,16 +217,45 @@ def test_a_broken_line_loses_half_of_the_pixels_that_a_whole_one_loses(along: in
             share=column(share),
             columns=column(along),
             bright=column(0),
-            broken=column(is_broken),
+            bands=column(1),
+            filled=column(share_of_line),
         )
         != x
-        for share, is_broken in ((0.2, 0), (0.2, 1), (0.05, 0))
+        for share, share_of_line in ((0.2, 1), (0.2, filled), (0.05, 1))
     )
     assert not (broken & ~whole).any() and not (fewer & ~whole).any()
-    assert broken.sum() == pytest.approx(0.5 * whole.sum(), rel=0.1)
+    assert broken.sum() == pytest.approx(filled * whole.sum(), rel=0.1)
     hit = broken[0].any(axis=1 - along)
     assert np.array_equal(hit, whole[0].any(axis=1 - along)), "each line is hit somewhere"
     assert fewer.sum() < 0.5 * whole.sum()
+
+
+@pytest.mark.parametrize(
+    ("name", "others"),
+    [
+        ("dead_lines", {"share": 0.2, "filled": 1, "columns": 0, "bright": 1}),
+        ("dead_lines", {"share": 0.2, "filled": 0.7, "columns": 1, "bright": 0}),
+        ("region_loss", {"size": 4, "bright": 1}),
+    ],
+)
+def test_lines_and_regions_are_lost_in_the_share_of_the_bands_asked_for_and_nest(
+    name: str, others: dict[str, float]
+) -> None:
+    relation = get(name)
+    shape = (40, 40, 1000)
+    x = flat(700, shape)
+    field = several(relation, shape, seed=8)
+    values = {param: column(value) for param, value in others.items()}
+    none, few, some, whole = (
+        relation.apply(x, field, sensor_of(1000), **values, bands=column(bands)) != x for bands in (0, 0.05, 0.2, 1)
+    )
+    assert not none.any()
+    assert whole.any(axis=(1, 2)).all()
+    for lost, share in ((few, 0.05), (some, 0.2)):
+        bands = lost.any(axis=(0, 1, 2))
+        assert bands.mean() == pytest.approx(share, abs=0.04)
+        assert np.array_equal(lost, whole & bands), "the same pixels as in all bands"
+    assert not (few & ~some).any()
 
 
 def test_salt_and_pepper_hit_whole_pixels_at_both_ends_and_nest() -> None:
@@ -250,9 +282,9 @@ def test_nothing_is_hit_at_dose_zero_not_even_at_the_very_ends_of_the_field(name
 def test_lost_regions_are_squares_of_so_many_pixels_about_one_in_each_sixteen_by_sixteen(size: int) -> None:
     relation = get("region_loss")
     shape = (320, 160, 2)
-    field = drawn(relation, shape, seed=size)
+    field = several(relation, shape, seed=size)
     x = flat(700, shape)
-    y = relation.apply(x, field, sensor_of(2), size=column(size), bright=column(1))
+    y = relation.apply(x, field, sensor_of(2), size=column(size), bands=column(1), bright=column(1))
     assert set(np.unique(y)) == {700.0, HIGH}
     assert np.array_equal(y[..., 0], y[..., 1])
     regions, count = label(y[0, :, :, 0] == HIGH, structure=np.ones((3, 3)))
@@ -268,16 +300,17 @@ def test_lost_regions_are_squares_of_so_many_pixels_about_one_in_each_sixteen_by
 
 def test_lost_regions_grow_with_the_dose_and_may_be_dark() -> None:
     relation = get("region_loss")
-    field = drawn(relation, (64, 64, 1), seed=3)
+    field = several(relation, (64, 64, 1), seed=3)
     x = flat(700, (64, 64, 1))
     sizes = (0.0, 0.2, 1.0, 2.3, 5.0)
-    lost = [relation.apply(x, field, sensor_of(1), size=column(size), bright=column(0)) == LOW for size in sizes]
+    values = {"bands": column(1), "bright": column(0)}
+    lost = [relation.apply(x, field, sensor_of(1), size=column(size), **values) == LOW for size in sizes]
     assert not any((small & ~large).any() for small, large in pairwise(lost))
     assert [int(hit.sum()) for hit in lost[:3:2]] == [0, 16]
 
 
 def test_the_field_of_lost_regions_is_the_distance_to_the_nearest_centre() -> None:
-    field = drawn(get("region_loss"), (50, 37, 3), seed=6)[0, :, :, 0]
+    field = layers(several(get("region_loss"), (50, 37, 3), seed=6))[0][0, :, :, 0]
     centres = np.argwhere(field < 0.5)
     assert len(centres) == 3 * 2
     for i, j in np.ndindex(50, 37):

@@ -10,6 +10,7 @@ from scipy.integrate import quad
 from scipy.interpolate import CubicHermiteSpline
 
 from relations import get
+from relations.spectral.curve import _joined
 from tests.relations.conftest import LOW, column, cut, drawn, sensor_of
 
 
@@ -51,6 +52,51 @@ def test_a_shift_does_not_reach_across_a_gap(pixels: tuple[int, int]) -> None:
     x = np.broadcast_to(np.where(centres < 1400, 100.0, 900.0).astype(np.float32), (2, *pixels, len(centres)))
     y = get("band_shift").apply(x, None, sensor_of(len(centres), centres), shift=column(10, -10))
     np.testing.assert_allclose(y, x, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("centres", "apart"),
+    [
+        ([450, 550, 1600], [1]),
+        ([450, 1550, 1600], [0]),
+        ([450, 550, 650], []),
+        ([450, 560, 640], []),
+        ([450, 2200], []),
+        ([450, 450], [0]),
+        ([600], []),
+        (np.arange(400, 1000, 5), []),
+        ([1000, 1005, 1010, 1015, 1400], [3]),
+        ([400, 1000, 1005, 1010, 1015], [0]),
+        ([1000, 1005, 1010, 1015, 1400, 1405], [3]),
+        ([400, 405, 1000, 1005, 1010, 1015], [1]),
+        ([400, 405, 410, 800, 805, 1200, 1205, 1210], [2, 4]),
+        ([400, 405, 410, 415, 416, 421, 426, 431], [3]),
+        ([400, 405, 410, 415, 415, 420, 425], [3]),
+        ([400, 405, 410, 415, 425, 435, 445], []),
+        ([400, 410, 440], []),
+    ],
+)
+def test_bands_across_a_gap_or_an_overlap_are_not_joined(centres: list[float], apart: list[int]) -> None:
+    assert np.flatnonzero(~_joined(np.array(centres, dtype=np.float64))).tolist() == apart
+
+
+@pytest.mark.parametrize("name", ["band_shift", "bandwidth"])
+@pytest.mark.parametrize("lone", [400.0, 1400.0])
+def test_a_lone_band_beyond_a_gap_gives_no_light_and_gets_none(name: str, lone: float) -> None:
+    centres = np.sort(np.append(np.arange(800.0, 900.0, 10.0), lone))
+    x = np.broadcast_to(np.where(centres == lone, 900.0, 100.0).astype(np.float32), (2, 1, 1, 11))
+    relation = get(name)
+    y = relation.apply(x, None, sensor_of(11, centres), **{relation.params[0].name: column(10, 7)})
+    np.testing.assert_allclose(y, x, rtol=1e-6)
+
+
+def test_three_bands_are_bridged_only_where_they_lie_together() -> None:
+    x = np.array([100, 200, 900], np.float32).reshape(1, 1, 1, 3)
+    apply = get("band_shift").apply
+    far = apply(x, None, sensor_of(3, np.array([450.0, 550.0, 1600.0])), shift=column(10))[0, 0, 0]
+    np.testing.assert_allclose(far, [110, 200, 900], rtol=1e-5)
+    near = apply(x, None, sensor_of(3, np.array([450.0, 550.0, 650.0])), shift=column(10))[0, 0, 0]
+    assert near[1] > 210
 
 
 @pytest.mark.parametrize("shift", [-10.0, 5.0])
