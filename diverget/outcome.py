@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 import numpy as np
@@ -43,6 +43,7 @@ class Evidence:
         psnr: (r,) dB, with the scene's range as the fixed peak.
         spectral_angle: (r,) radians, mean over the patch.
         within: (r,) bool, inside the validity limits.
+        ssim: (r,) structural similarity, at most 1; a single NaN where nobody measured it.
     """
 
     reference_source: np.ndarray
@@ -55,6 +56,7 @@ class Evidence:
     psnr: np.ndarray
     spectral_angle: np.ndarray
     within: np.ndarray
+    ssim: np.ndarray = field(default_factory=lambda: np.array(np.nan))
 
 
 def preference(p: np.ndarray, over: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,12 +10,14 @@ from functools import cached_property
 import numpy as np
 
 from diverget.models.model import Model, predict_pair
-from diverget.objectives import Limit, Objective
+from diverget.objectives import Limit, Objective, Score, one_minus_ssim
+from diverget.objectives import severity as severity_of
 from diverget.objectives import spectral_angle as angle_of
+from diverget.objectives import ssim as ssim_of
 from diverget.outcome import Evidence, Outcome, judge
 from diverget.patches import HELD_BYTES, Field, Patches, draw_field, taken
 from diverget.space import Space, Values, rows_of
-from relations import distort, psnr, spectral_angle
+from relations import distort, psnr, spectral_angle, ssim
 from relations.core import Drawn, Sensor
 
 CHUNK_VALUES = 1 << 20
@@ -107,26 +109,75 @@ class Problem:
         size = sum(layer.nbytes for drawn in self._fields_cut(np.arange(min(1, n))) for layer in layers_of(drawn))
         return None if n * size > HELD_BYTES else self._fields_cut(np.arange(n))
 
-    @cached_property
-    def _angle_counts(self) -> bool:
+    def _asks_for(self, *wanted: Score) -> bool:
+        """Whether an objective or a limit is one of these scores."""
         scores = [objective.score for objective in self.objectives] + [b.limit.score for b in self.limits]
-        return angle_of in scores
+        return any(score in scores for score in wanted)
 
     def rows(self, values: Values, patches: np.ndarray, *, angle: bool = False) -> Evidence:
         """The evidence of any rows: row i distorts patch `patches[i]` by row i of `values`.
 
-        The spectral angle is measured where an objective or a limit asks for it, or `angle` does; else it is NaN.
+        The spectral angle is measured where an objective or a limit asks for it, or `angle` does; else it is NaN. So
+        is SSIM, which nothing but an objective or a limit asks for.
         """
-        angle = angle or self._angle_counts
         _ = self._cut_fields, self.patches.held  # cut before the workers ask for them, all at once
+        return self._evidence(
+            lambda chunk: self.follow_ups(rows_of(values, chunk), patches[chunk]),
+            patches,
+            self.space.severity(values),
+            angle=angle,
+        )
+
+    def shown(self, x: np.ndarray, patches: np.ndarray, *, angle: bool = False) -> Evidence:
+        """The evidence of follow-ups that came about in another way: x[i] (h, w, b) is one of patch `patches[i]`.
+
+        They have no severity: it is NaN.
+
+        Raises:
+            ValueError: the severity is limited.
+        """
+        if any(bounded.limit.score is severity_of for bounded in self.limits):
+            raise ValueError(
+                "Expected no limit on the severity of follow-ups that no chain of relations made, got one; limit what "
+                "can be measured of them, psnr, ssim or spectral_angle."
+            )
+        return self._evidence(lambda chunk: x[chunk], patches, np.full(len(patches), np.nan), angle=angle)
+
+    def measured(self, values: Values, patches: np.ndarray) -> Evidence:
+        """The evidence of any rows as if both models had stayed with what they said of the sources: no query.
+
+        What is of use is what needs no model: severity, distances, whether the limits hold.
+        """
+        _ = self._cut_fields, self.patches.held
+        return self._evidence(
+            lambda chunk: self.follow_ups(rows_of(values, chunk), patches[chunk]),
+            patches,
+            self.space.severity(values),
+            angle=False,
+            ask=False,
+        )
+
+    def _evidence(
+        self,
+        made: Callable[[np.ndarray], np.ndarray],
+        patches: np.ndarray,
+        severity: np.ndarray,
+        *,
+        angle: bool,
+        ask: bool = True,
+    ) -> Evidence:
+        angle = angle or self._asks_for(angle_of)
+        structure = self._asks_for(ssim_of, one_minus_ssim)
         total = len(patches)
         height, width, bands = self.patches.shape
         around = 2 * self.patches.margin
         per_row = (height + around) * (width + around) * bands
         size = min(max(CHUNK_VALUES // per_row // 8 * 8, CHUNK_ROWS[0]), CHUNK_ROWS[1], max(1, CHUNK_MOST // per_row))
         chunks = [np.arange(start, min(start + size, total)) for start in range(0, total, size)]
-        seen = list(self.pool.map(lambda chunk: self._chunk(rows_of(values, chunk), patches[chunk], angle), chunks))
-        reference, quantised, peak_ratio, angles = (np.concatenate(column) for column in zip(*seen, strict=True))
+        seen = list(
+            self.pool.map(lambda chunk: self._chunk(made(chunk), patches[chunk], angle, structure, ask), chunks)
+        )
+        reference, quantised, peak_ratio, angles, similarity = map(np.concatenate, zip(*seen, strict=True))
         evidence = Evidence(
             reference_source=self.reference_source[patches],
             quantised_source=self.quantised_source[patches],
@@ -134,10 +185,11 @@ class Problem:
             quantised=quantised,
             reference_step=self.reference.output_step,
             quantised_step=self.quantised.output_step,
-            severity=self.space.severity(values),
+            severity=severity,
             psnr=peak_ratio,
             spectral_angle=angles,
             within=np.ones(total, dtype=bool),
+            ssim=similarity,
         )
         broken = [bounded.limit.excess(bounded.limit.score(evidence), bounded.bound) > 0 for bounded in self.limits]
         return replace(evidence, within=~np.any(broken, axis=0)) if broken else evidence
@@ -204,12 +256,22 @@ class Problem:
         """What evaluating `candidates` chains costs: one query is one patch through one model."""
         return 2 * candidates * len(self.patches)
 
-    def _chunk(self, values: Values, patches: np.ndarray, angle: bool) -> tuple[np.ndarray, ...]:
-        follow_up = self.follow_ups(values, patches)
-        source = self.patches.source(patches)
-        reference, quantised = predict_pair(self.reference, self.quantised, follow_up)
-        angles = spectral_angle(source, follow_up) if angle else np.full(len(patches), np.nan)
-        return reference, quantised, psnr(source, follow_up, peak=self.sensor.high - self.sensor.low), angles
+    def _chunk(
+        self, follow_up: np.ndarray, patches: np.ndarray, angle: bool, structure: bool, ask: bool
+    ) -> tuple[np.ndarray, ...]:
+        source, extent = self.patches.source(patches), self.sensor.high - self.sensor.low
+        if ask:
+            reference, quantised = predict_pair(self.reference, self.quantised, follow_up)
+        else:
+            reference, quantised = self.reference_source[patches], self.quantised_source[patches]
+        unknown = np.full(len(patches), np.nan)
+        return (
+            reference,
+            quantised,
+            psnr(source, follow_up, peak=extent),
+            spectral_angle(source, follow_up) if angle else unknown,
+            ssim(source, follow_up, data_range=extent) if structure else unknown,
+        )
 
 
 def layers_of(drawn: Drawn | None) -> tuple[np.ndarray, ...]:

@@ -40,6 +40,8 @@ class Param:
             param (an angle, a band) has none.
         log: the unit cube is spread over the logarithm of the value.
         integer: only whole values; `[0, 1]` falls into equal cells.
+        jumps: a small change of the value moves a few values of the patch by a lot, as a share of lost pixels does;
+            whole values jump anyway. Between jumps nothing moves: along such a param a class is left all at once.
         choices: for a switch, a word for each of its values 0, 1, ...
     """
 
@@ -50,6 +52,7 @@ class Param:
     neutral: float | None = None
     log: bool = False
     integer: bool = False
+    jumps: bool = False
     choices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

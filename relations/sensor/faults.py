@@ -21,7 +21,7 @@ def _per_column_signed(rng: np.random.Generator, shape: Shape) -> np.ndarray:
 
 @relation(
     params=(
-        Param("share", "share of the columns", in_spec=(0.0, 0.05), stress=(0.0, 0.2), neutral=0.0),
+        Param("share", "share of the columns", in_spec=(0.0, 0.05), stress=(0.0, 0.2), neutral=0.0, jumps=True),
         Param("depth", "relative change of the signal", in_spec=(0.0, 0.02), stress=(0.0, 0.25), neutral=0.0),
         Param("offset", "share of the sensor's range", in_spec=(0.0, 0.005), stress=(0.0, 0.25), neutral=0.0),
     ),
@@ -73,8 +73,8 @@ def _lines_breaks_and_bands(rng: np.random.Generator, shape: Shape) -> tuple[np.
 
 @relation(
     params=(
-        Param("share", "share of the lines", in_spec=(0.0, 0.01), stress=(0.0, 0.2), neutral=0.0),
-        Param("bands", "share of the bands", in_spec=(0.0, 1.0), stress=(0.0, 1.0), neutral=0.0),
+        Param("share", "share of the lines", in_spec=(0.0, 0.01), stress=(0.0, 0.2), neutral=0.0, jumps=True),
+        Param("bands", "share of the bands", in_spec=(0.0, 1.0), stress=(0.0, 1.0), neutral=0.0, jumps=True),
         Param("filled", "share of the line's pixels", in_spec=(0.5, 1.0), stress=(0.5, 1.0)),
         switch("columns", "rows", "columns"),
         switch("bright", "low end of the range", "high end"),
@@ -136,7 +136,7 @@ def _per_pixel_signed(rng: np.random.Generator, shape: Shape) -> np.ndarray:
 
 
 @relation(
-    params=(Param("share", "share of the pixels", in_spec=(0.0, 0.0005), stress=(0.0, 0.07), neutral=0.0),),
+    params=(Param("share", "share of the pixels", in_spec=(0.0, 0.0005), stress=(0.0, 0.07), neutral=0.0, jumps=True),),
     draw=_per_pixel_signed,
     source=(
         "stress: up to 7 % of the pixels (RSMT relation 6, Bouchoucha et al. 2023, code github.com/rached1997/RSMT); "
@@ -192,8 +192,8 @@ def _distances_and_bands(rng: np.random.Generator, shape: Shape) -> tuple[np.nda
 
 @relation(
     params=(
-        Param("size", "pixels", in_spec=(0.0, 1.0), stress=(0.0, 5.0), neutral=0.0),
-        Param("bands", "share of the bands", in_spec=(0.0, 1.0), stress=(0.0, 1.0), neutral=0.0),
+        Param("size", "pixels", in_spec=(0.0, 1.0), stress=(0.0, 5.0), neutral=0.0, jumps=True),
+        Param("bands", "share of the bands", in_spec=(0.0, 1.0), stress=(0.0, 1.0), neutral=0.0, jumps=True),
         switch("bright", "low end of the range", "high end"),
     ),
     draw=_distances_and_bands,

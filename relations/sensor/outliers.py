@@ -9,7 +9,7 @@ from relations.sensor.draws import Shape, normal, signed_uniform, uniform
 
 
 @relation(
-    params=(Param("rate", "share of the values", in_spec=(0.0, 0.0001), stress=(0.0, 0.1), neutral=0.0),),
+    params=(Param("rate", "share of the values", in_spec=(0.0, 0.0001), stress=(0.0, 0.1), neutral=0.0, jumps=True),),
     draw=signed_uniform,
     source=(
         "stress: 30 % of the pixels in a third of the bands (QRNN3D, utility/dataset.py) is 10 % of the values; "
@@ -40,7 +40,7 @@ def _place_and_value(rng: np.random.Generator, shape: Shape) -> tuple[np.ndarray
 
 
 @relation(
-    params=(Param("rate", "share of the values", in_spec=(0.0, 0.0001), stress=(0.0, 0.1), neutral=0.0),),
+    params=(Param("rate", "share of the values", in_spec=(0.0, 0.0001), stress=(0.0, 0.1), neutral=0.0, jumps=True),),
     draw=_place_and_value,
     source=(
         "stress: 10 % of the values, that of impulse_noise (QRNN3D); DFLARE's random value change, up to 9 of the 784 "
@@ -77,7 +77,7 @@ def _per_pixel(rng: np.random.Generator, shape: Shape) -> tuple[np.ndarray, np.n
 
 @relation(
     params=(
-        Param("share", "share of the pixels", in_spec=(0.0, 0.001), stress=(0.0, 0.07), neutral=0.0),
+        Param("share", "share of the pixels", in_spec=(0.0, 0.001), stress=(0.0, 0.07), neutral=0.0, jumps=True),
         Param("mean", "share of the sensor's range", in_spec=(0.0, 0.005), stress=(0.0, 0.05), neutral=0.0),
         Param("sigma", "share of the sensor's range", in_spec=(0.0, 0.005), stress=(0.0, 0.05), neutral=0.0),
     ),
@@ -121,7 +121,7 @@ def _per_band(rng: np.random.Generator, shape: Shape) -> tuple[np.ndarray, np.nd
 
 @relation(
     params=(
-        Param("share", "share of the bands", in_spec=(0.0, 0.01), stress=(0.0, 0.07), neutral=0.0),
+        Param("share", "share of the bands", in_spec=(0.0, 0.01), stress=(0.0, 0.07), neutral=0.0, jumps=True),
         Param("mean", "share of the sensor's range", in_spec=(0.0, 0.005), stress=(0.0, 0.05), neutral=0.0),
         Param("sigma", "share of the sensor's range", in_spec=(0.0, 0.005), stress=(0.0, 0.05), neutral=0.0),
     ),

@@ -14,7 +14,7 @@ def _per_band_uniform(rng: np.random.Generator, shape: tuple[int, int, int]) -> 
 
 @relation(
     params=(
-        Param("share", "share of the bands", in_spec=(0.0, 0.05), stress=(0.0, 0.5), neutral=0.0),
+        Param("share", "share of the bands", in_spec=(0.0, 0.05), stress=(0.0, 0.5), neutral=0.0, jumps=True),
         switch("fill", "interpolated", "zero"),
     ),
     draw=_per_band_uniform,

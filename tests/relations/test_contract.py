@@ -296,3 +296,27 @@ def test_the_contract_catches_a_relation_that_looks_at_its_batch(monkeypatch: py
 
     with pytest.raises(AssertionError):
         test_a_row_does_not_depend_on_its_batch(_FOUND["leaky"], (3, 5, 31))
+
+
+def largest_step(relation: Relation, strength: str, doses: int) -> float:
+    """The most that any value of a patch moves from one of `doses` equal doses to the next."""
+    patches = cut(relation, rows=1, size=(17, 17, 31))
+    values = {param.name: np.full(doses, middle(param)) for param in relation.params}
+    param = next(p for p in relation.params if p.name == strength)
+    values[strength] = param.decode(np.linspace(0, 1, doses), param.stress)
+    swept = applied(relation, patches.rows(np.zeros(doses, dtype=int)), values).astype(np.float64)
+    return float(np.abs(np.diff(swept, axis=0)).max())
+
+
+@pytest.mark.parametrize(
+    ("relation", "strength"),
+    [
+        pytest.param(r, p, id=f"{r.name}-{p.name}")
+        for r in ALL.values()
+        for p in r.params
+        if p.neutral is not None and not p.integer
+    ],
+)
+def test_what_jumps_says_so_and_nothing_else(relation: Relation, strength: Param) -> None:
+    coarse, fine = (largest_step(relation, strength.name, doses) for doses in (101, 401))
+    assert (fine > 0.5 * coarse) == strength.jumps, (coarse, fine)

@@ -1,0 +1,156 @@
+"""Rays, limits along them, and the walk to the boundary, on a pair whose boundaries are known."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from diverget import lockstep
+from diverget.boundary import STEEP, Boundary, log_odds
+from diverget.lockstep import NEVER, Until, eligible
+from diverget.objectives import LIMITS
+from diverget.outcome import Outcome, judge
+from diverget.problem import Bounded, Problem
+from diverget.rays import along, random_doses, reach
+from diverget.scene import Scene
+from tests.conftest import toy_problem
+from tests.toys import Linear
+
+STEP = 0.1
+"""Weights rounded to this: the two boundaries lie close, and random draws hardly ever fall between them."""
+
+SMOOTH = ("brightness", "offset", "gaussian_blur", "gaussian_noise", "band_shift")
+
+
+@pytest.fixture(scope="module")
+def smooth(scene: Scene, pool: ThreadPoolExecutor) -> Problem:
+    problem = toy_problem(scene, pool, patches=80, names=SMOOTH)
+    close = Linear("toy, finely rounded", np.round(problem.reference.weights / STEP) * STEP, problem.reference.bias)  # type: ignore[attr-defined]
+    return replace(
+        problem,
+        quantised=close,
+        quantised_source=close.predict_proba(problem.patches.source()),
+        limits=(Bounded(LIMITS[0], 15.0),),
+    )
+
+
+def walked(problem: Problem, *, budget: int = 120, seed: int = 1, until: Until = Until.REVEALED):
+    arm = Boundary()
+    trace = lockstep.run(
+        problem,
+        arm,
+        members=eligible(problem, labelled=False),
+        budget=budget,
+        rng=np.random.default_rng(seed),
+        until=until,
+    )
+    return trace, arm.gaps
+
+
+def test_a_ray_starts_at_neutral_keeps_shapes_and_grows_in_severity(smooth: Problem) -> None:
+    space = smooth.space
+    u = np.random.default_rng(0).random((5, space.dimensions))
+    start, middle, end = (along(space, u, np.full(5, t)) for t in (0.0, 0.5, 1.0))
+    assert (space.severity(space.decode(start)) == 0).all()
+    np.testing.assert_allclose(space.severity(space.decode(middle)), space.severity(space.decode(end)) / 2, rtol=1e-9)
+    np.testing.assert_array_equal(end, u)
+
+
+def test_the_reach_of_a_ray_holds_and_a_little_more_does_not(smooth: Problem) -> None:
+    rng = np.random.default_rng(3)
+    n = len(smooth.patches)
+    u, patches = rng.random((n, smooth.space.dimensions)), np.arange(n)
+    dose = reach(smooth, u, patches)
+
+    def within(t: np.ndarray) -> np.ndarray:
+        return smooth.measured(smooth.space.decode(along(smooth.space, u, t)), patches).within
+
+    assert within(dose).all() and (dose > 0).all()
+    short = dose < 1
+    assert short.sum() > n / 4
+    beyond = within(np.minimum(1.2 * dose, 1.0))
+    assert not beyond[short].any()
+
+
+def test_log_odds_by_hand() -> None:
+    p = np.array([[0.6, 0.3, 0.1], [0.2, 0.7, 0.1], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], np.float32)
+    odds, larger = log_odds(p, np.zeros(4, dtype=np.int64))
+    np.testing.assert_allclose(odds, [np.log(2), np.log(2 / 7), STEEP, -STEEP], rtol=1e-6)
+    np.testing.assert_allclose(larger, [0.6, 0.7, 1.0, 1.0], rtol=1e-6)
+
+
+def test_it_finds_as_much_as_random_draws_in_far_fewer_queries(smooth: Problem) -> None:
+    trace, _ = walked(smooth)
+    drawn = lockstep.run(
+        smooth, random_doses, members=trace.members, budget=1000, rng=np.random.default_rng(1), until=Until.REVEALED
+    )
+    ours, theirs = trace.revealed != NEVER, drawn.revealed != NEVER
+    assert ours.sum() >= theirs.sum() >= 5
+    both = ours & theirs
+    assert np.median(trace.revealed[both]) < np.median(drawn.revealed[both]) / 4
+
+
+def test_what_it_finds_is_revealed_within_the_limits(smooth: Problem) -> None:
+    trace, _ = walked(smooth)
+    found = np.flatnonzero(trace.revealed != NEVER)
+    evidence = smooth.rows(smooth.space.decode(trace.mildest[found]), trace.members[found])
+    assert (judge(evidence) == Outcome.REVEALED).all()
+    assert (evidence.psnr >= 15).all()
+    assert trace.invalid.sum() == 0
+
+
+def test_staying_on_makes_findings_milder(smooth: Problem) -> None:
+    first, _ = walked(smooth)
+    on, _ = walked(smooth, until=Until.SPENT)
+    both = np.isfinite(first.severity) & np.isfinite(on.severity)
+    assert both.sum() >= 5
+    assert np.median(on.severity[both]) < 0.7 * np.median(first.severity[both])
+
+
+def test_the_gap_tells_the_distance_of_the_two_crossings(smooth: Problem) -> None:
+    """Against a plain bisection of each model on the same ray: an estimate, mostly of the right sign."""
+    trace, gaps = walked(smooth)
+    some = np.flatnonzero(np.isfinite(gaps.gap))[:200]
+    u, patches = gaps.u[some], trace.members[gaps.patches[some]]
+    own = smooth.reference_source[patches].argmax(axis=1)
+    # From just short of the crossing to just beyond it, so that it is the same crossing.
+    around = 0.3 * np.ones(len(some))
+    crossings = []
+    for side in ("reference", "quantised"):
+        low, high = gaps.dose[some] * (1 - around), np.minimum(gaps.dose[some] * (1 + around), 1.0)
+        for _ in range(30):
+            middle = (low + high) / 2
+            evidence = smooth.rows(smooth.space.decode(along(smooth.space, u, middle)), patches)
+            kept = getattr(evidence, side).argmax(axis=1) == own
+            low, high = np.where(kept, middle, low), np.where(kept, high, middle)
+        crossings.append((low + high) / 2)
+    whole = smooth.space.severity(smooth.space.decode(u))
+    expected = (crossings[0] - crossings[1]) * whole
+    inside = (np.abs(crossings[0] / gaps.dose[some] - 1) < 0.25) & (np.abs(crossings[1] / gaps.dose[some] - 1) < 0.25)
+    assert inside.sum() >= 10
+    told = gaps.gap[some][inside]
+    assert spearmanr(expected[inside], told).statistic > 0.35
+    assert (np.sign(expected[inside]) == np.sign(told)).mean() > 0.7
+
+
+def test_a_model_against_itself_has_no_finding_and_no_gap(smooth: Problem) -> None:
+    same = replace(smooth, quantised=smooth.reference, quantised_source=smooth.reference_source)
+    trace, gaps = walked(same)
+    assert (trace.apart == NEVER).all() and (trace.revealed == NEVER).all()
+    assert len(gaps.gap) and (gaps.gap[np.isfinite(gaps.gap)] == 0).all()
+
+
+def test_the_same_seed_gives_the_same_walk(smooth: Problem) -> None:
+    (one, gaps), (again, other) = walked(smooth), walked(smooth)
+    np.testing.assert_array_equal(one.mildest, again.mildest)
+    np.testing.assert_array_equal(gaps.gap, other.gap)
+
+
+def test_a_space_of_jumps_alone_is_walked_too(scene: Scene, pool: ThreadPoolExecutor) -> None:
+    problem = toy_problem(scene, pool, patches=30, names=("impulse_noise", "radiometric_quantisation"))
+    trace, _ = walked(problem, budget=40, until=Until.SPENT)
+    assert (trace.spent == 40).all()

@@ -1,0 +1,172 @@
+"""The engine's rules, on arms that do what they are told."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from diverget import lockstep
+from diverget.lockstep import NEVER, Arena, Asked, Seen, Until, eligible, run
+from diverget.outcome import Outcome
+from diverget.problem import Problem
+from diverget.scene import Scene
+from tests.conftest import toy_problem
+
+
+def uniform(rows_each: int):
+    """An arm that draws so many points for every active patch in each round."""
+
+    def arm(arena: Arena) -> Generator[Asked, Seen, None]:
+        while True:
+            patches = np.repeat(np.flatnonzero(arena.active), rows_each)
+            yield Asked(patches, u=arena.rng.random((len(patches), arena.problem.space.dimensions)))
+
+    return arm
+
+
+@pytest.fixture(scope="module")
+def loose(scene: Scene, pool: ThreadPoolExecutor) -> Problem:
+    return toy_problem(scene, pool, patches=60)
+
+
+def traced(problem: Problem, *, rows: int = 1, budget: int = 60, seed: int = 1, until: Until = Until.REVEALED):
+    return run(
+        problem,
+        uniform(rows),
+        members=eligible(problem),
+        budget=budget,
+        rng=np.random.default_rng(seed),
+        until=until,
+    )
+
+
+def test_only_patches_on_which_both_clearly_agree_take_part(loose: Problem) -> None:
+    members = eligible(loose, labelled=False)
+    own = loose.reference_source.argmax(axis=1)
+    assert (own[members] == loose.quantised_source.argmax(axis=1)[members]).all()
+    labels = loose.patches.labels
+    right = eligible(loose)
+    assert set(right) == {m for m in members if labels[m] < 0 or labels[m] == own[m]}
+    assert 0 < len(right) < len(own)
+
+
+@pytest.mark.parametrize(("rows", "budget"), [(1, 60), (7, 60), (7, 5), (50, 10), (1, 2)])
+def test_no_patch_spends_more_than_its_budget(loose: Problem, rows: int, budget: int) -> None:
+    trace = traced(loose, rows=rows, budget=budget, until=Until.SPENT)
+    assert (trace.spent <= budget).all()
+    assert (trace.spent == budget // 2 * 2).all()
+
+
+def test_a_patch_leaves_when_it_is_done_and_spends_no_more(loose: Problem) -> None:
+    first, on = traced(loose), traced(loose, until=Until.SPENT)
+    found = first.revealed != NEVER
+    assert found.any() and not found.all()
+    assert (first.spent[found] == first.revealed[found]).all()
+    assert (first.spent[~found] == 60).all() and (on.spent == 60).all()
+    apart = traced(loose, until=Until.APART)
+    assert (apart.spent[apart.apart != NEVER] == apart.apart[apart.apart != NEVER]).all()
+
+
+def test_the_first_of_several_rows_of_a_patch_is_counted_by_its_place(loose: Problem) -> None:
+    """Rows of a patch are queried in order, so a finding in the third costs six queries, not the whole round."""
+    members = eligible(loose)
+    d = loose.space.dimensions
+    points = np.random.default_rng(5).random((40, d))
+    alone = [
+        run(loose, _listed(points, one=True), members=members, budget=80, rng=np.random.default_rng(0)),
+        run(loose, _listed(points, one=False), members=members, budget=80, rng=np.random.default_rng(0)),
+    ]
+    np.testing.assert_array_equal(alone[0].revealed, alone[1].revealed)
+    np.testing.assert_array_equal(
+        alone[0].apart[alone[0].revealed == NEVER], alone[1].apart[alone[0].revealed == NEVER]
+    )
+
+
+def _listed(points: np.ndarray, *, one: bool):
+    def arm(arena: Arena) -> Generator[Asked, Seen, None]:
+        blocks = points[:, None] if one else points[None]
+        for block in blocks:
+            act = np.flatnonzero(arena.active)
+            yield Asked(np.repeat(act, len(block)), u=np.tile(block, (len(act), 1)))
+
+    return arm
+
+
+def test_the_same_seed_gives_the_same_trace_and_another_another(loose: Problem) -> None:
+    one, again, other = traced(loose), traced(loose), traced(loose, seed=2)
+    for name in ("spent", "apart", "revealed", "severity", "mildest"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(again, name))
+    assert (one.revealed != other.revealed).any()
+
+
+def test_what_a_store_answers_is_told_in_the_models_place(loose: Problem) -> None:
+    kept = []
+
+    def recorded(number: int, asked: Asked):
+        kept.append(lockstep.seen_by_models(arena, asked))
+        return kept[-1]
+
+    members = eligible(loose)
+    blank = np.zeros(len(members), dtype=np.int64)
+    arena = Arena(loose, members, blank, np.random.default_rng(0), 60, blank > 0, blank)
+    first = run(loose, uniform(3), members=members, budget=60, rng=np.random.default_rng(1), look=recorded)
+    again = run(
+        loose,
+        uniform(3),
+        members=members,
+        budget=60,
+        rng=np.random.default_rng(1),
+        look=lambda number, asked: kept[number],
+    )
+    np.testing.assert_array_equal(first.revealed, again.revealed)
+    np.testing.assert_array_equal(first.mildest, again.mildest)
+
+
+def test_the_mildest_revealed_point_is_kept(loose: Problem) -> None:
+    trace = traced(loose, rows=5, budget=100, until=Until.SPENT)
+    found = np.flatnonzero(np.isfinite(trace.severity))
+    assert len(found)
+    values = loose.space.decode(trace.mildest[found])
+    np.testing.assert_allclose(loose.space.severity(values), trace.severity[found])
+    evidence = loose.rows(values, trace.members[found])
+    assert (lockstep.judge(evidence) == Outcome.REVEALED).all()
+
+
+def test_images_of_an_arms_own_are_judged_like_points(loose: Problem) -> None:
+    members = eligible(loose)
+    d = loose.space.dimensions
+
+    def painted(arena: Arena) -> Generator[Asked, Seen, None]:
+        while True:
+            act = np.flatnonzero(arena.active)
+            u = arena.rng.random((len(act), d))
+            x = loose.follow_ups(loose.space.decode(u), members[act])
+            yield Asked(act, x=x)
+
+    by_image = run(loose, painted, members=members, budget=60, rng=np.random.default_rng(1))
+    np.testing.assert_array_equal(by_image.revealed, traced(loose).revealed)
+    assert np.isnan(by_image.mildest).all()
+
+
+def test_an_arm_may_stop_by_itself(loose: Problem) -> None:
+    members = eligible(loose)
+    trace = run(
+        loose, _listed(np.full((3, loose.space.dimensions), 0.5), one=True), members=members, budget=60,
+        rng=np.random.default_rng(0), until=Until.SPENT,
+    )  # fmt: skip
+    assert (trace.spent == 6).all() and trace.rounds == 3
+
+
+def test_nan_of_a_model_is_refused_with_its_patch(loose: Problem) -> None:
+    members = eligible(loose)
+
+    def broken(number: int, asked: Asked):
+        evidence = loose.rows(loose.space.decode(asked.u), members[asked.patches])
+        evidence.quantised[2, 0] = np.nan
+        return evidence
+
+    with pytest.raises(ValueError, match=r"finite probabilities, got NaN or infinity for patch 2 at \["):
+        run(loose, uniform(1), members=members, budget=60, rng=np.random.default_rng(1), look=broken)
