@@ -19,6 +19,7 @@ class Purpose(IntEnum):
     TRAINING = 6
     CALIBRATION = 7
     BOOTSTRAP = 8
+    PATCHWISE = 9
 
 
 def key(name: str) -> int:

@@ -60,6 +60,20 @@ RATES = pa.schema(
 )
 
 
+PATCHWISE = pa.schema(
+    [
+        ("pair", pa.string()),
+        ("control", pa.bool_()),
+        ("arm", pa.string()),
+        ("natural", pa.bool_()),
+        *[(name, pa.int64()) for name in ("budget", "patch", "spent", "apart", "revealed")],
+        ("severity", pa.float64()),
+        ("invalid", pa.int64()),
+    ]
+)
+"""One row a pair, arm and patch; `apart` and `revealed` are queries, null where nothing was found."""
+
+
 def evaluations(space: Space, objectives: Sequence[Objective], limits: Sequence[Bounded]) -> pa.Schema:
     """The columns of one search's candidates; units stand in the fields' metadata."""
     return pa.schema(

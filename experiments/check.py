@@ -58,8 +58,11 @@ def estimate(config: RunConfig, out: Path) -> Iterator[str]:
     search = int(config.search.budget * (pairs + CONTROL_SHARE * controls))
     space = config.space_in(config.tier)
     yield f"patches assessed: {patches}; pairs: {pairs}; controls: {controls}; space: {space.dimensions} dimensions"
-    total = baseline + rates + search
-    yield f"queries: baseline {baseline:,}, rates {rates:,}, search {search:,}; in all {total:,}, and shrinking"
+    mine = config.patchwise
+    patchwise = 0 if mine is None else mine.budget * len(mine.arms) * len(material.assessed) * (pairs + controls)
+    total = baseline + rates + search + patchwise
+    told_of = f"baseline {baseline:,}, rates {rates:,}, search {search:,}, patch by patch at most {patchwise:,}"
+    yield f"queries: {told_of}; in all {total:,}, and shrinking"
     each = _seconds_to_distort(config, material, space)
     side, wide = material.patch_shape[0], material.patch_shape[0] + 2 * sum(space.margins(material.patch_shape[:2]))
     if wide > WIDE * side:

@@ -202,7 +202,7 @@ def gallery(
         typer.echo(out)
 
 
-KINDS = ("relations", "spaces", "optimisers", "objectives", "limits", "models", "quantisations", "metrics")
+KINDS = ("relations", "spaces", "optimisers", "arms", "objectives", "limits", "models", "quantisations", "metrics")
 
 
 @app.command("list")

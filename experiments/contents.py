@@ -27,6 +27,13 @@ MODEL = {
 }
 
 CONTENTS: Mapping[str, Any] = {
+    "patchwise.parquet": [
+        {
+            **dict.fromkeys(("pair", "arm"), str),
+            **dict.fromkeys(("budget", "patch", "spent", "invalid"), COUNT),
+            **dict.fromkeys(("control", "natural", "apart", "revealed", "severity")),
+        }
+    ],
     "manifest.json": {"name": str, "digest": str, "config": dict, "versions": {"diverget": str}, "runtime": dict},
     "data.json": {
         "kind": str,

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 import relations
+from diverget.arms import ARMS
 from diverget.models.quantise import QUANTISATIONS
 from diverget.models.zoo import ALL as ARCHITECTURES
 from diverget.objectives import LIMITS, OBJECTIVES
@@ -66,8 +67,13 @@ def entries(kind: str) -> list[dict[str, Any]]:
             }
             for space in SPACES
         ]
+    if kind == "arms":
+        return [{"name": a.name, "natural": a.natural, "summary": a.summary} for a in ARMS]
     if kind == "optimisers":
-        return [{"name": o.name, "objectives": o.objectives, "summary": o.summary} for o in OPTIMISERS]
+        return [
+            {"name": o.name, "objectives": o.objectives, "limits": "yes" if o.limits else "no", "summary": o.summary}
+            for o in OPTIMISERS
+        ]
     if kind == "objectives":
         return [{"name": o.name, "sense": _sense(o.maximise), "summary": o.summary} for o in OBJECTIVES]
     if kind == "limits":

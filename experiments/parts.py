@@ -17,10 +17,11 @@ from pydantic import (
 )
 
 import relations
+from diverget.arms import ARMS, NamedArm
 from diverget.models.quantise import QUANTISATIONS
 from diverget.models.zoo import ALL as ARCHITECTURES
 from diverget.objectives import OBJECTIVES, Objective
-from diverget.optimisers import OPTIMISERS, Optimiser
+from diverget.optimisers import OPTIMISERS, Optimiser, fitting
 from diverget.space import Space
 from diverget.spaces import SPACES, NamedSpace
 from relations import Relation
@@ -269,6 +270,28 @@ class RatesConfig(Strict):
         return tiers
 
 
+class PatchwiseConfig(Strict):
+    """Every patch a search of its own. The budget is counted in queries a patch."""
+
+    arms: tuple[str, ...] = ("boundary", "random")
+    budget: int = Field(200, ge=2)
+    until: Literal["revealed", "apart", "spent"] = "revealed"
+    labelled: bool = True
+
+    @field_validator("arms")
+    @classmethod
+    def _known_arms(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            named("an arm", ARMS, name)
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"expected one or more different arms, got {list(names)}")
+        return names
+
+    @property
+    def chosen(self) -> list[NamedArm]:
+        return [named("an arm", ARMS, name) for name in self.arms]
+
+
 class SearchConfig(Strict):
     """Search: whether, and how mild. The budget is counted in queries (one patch through one model)."""
 
@@ -294,12 +317,33 @@ class SearchConfig(Strict):
 
     @model_validator(mode="after")
     def _fit(self) -> SearchConfig:
-        if self.chosen_optimiser.objectives == "one" and len(self.objectives) > 1:
+        chosen, asked = self.chosen_optimiser, len(self.objectives)
+        if not chosen.weighs(asked):
+            change = f"keep {chosen.most}" if chosen.most and asked > chosen.most else "add one"
             raise ValueError(
-                f"expected one objective for the optimiser {self.optimiser!r}, got {list(self.objectives)}; "
-                "keep one, or choose nsga2"
+                f"expected {chosen.objectives} objective{'s' if chosen.most != 1 else ''} for the optimiser "
+                f"{self.optimiser!r}, got {list(self.objectives)}; {change}, or choose one of "
+                f"{', '.join(fitting(asked, limits=False))}"
+            )
+        if chosen.directed and self.population < asked:
+            raise ValueError(
+                f"expected a `population` of at least {asked} for the optimiser {self.optimiser!r}, one for each "
+                f"objective, got {self.population}; enlarge it"
             )
         return self
+
+    def refuse_limits(self, limits: Sequence[str]) -> None:
+        """Return when the optimiser can search under `limits`.
+
+        Raises:
+            ValueError: there are some, and it would not heed them.
+        """
+        if limits and not self.chosen_optimiser.limits:
+            raise ValueError(
+                f"expected no `limits` beside the optimiser {self.optimiser!r}, which does not heed them, got "
+                f"{', '.join(limits)}; write `limits: {{}}`, or choose one of "
+                f"{', '.join(fitting(len(self.objectives), limits=True))}"
+            )
 
     @property
     def chosen_optimiser(self) -> Optimiser:

@@ -19,10 +19,10 @@ Row = Mapping[str, Any]
 EVERYTHING = "random chain"
 """The name under which `rates.parquet` keeps the draws of all relations together."""
 
-DIVERGENCES = ("revealed_share", "js_divergence", "margin_gap")
+DIVERGENCES = ("revealed_share", "js_divergence", "kl_divergence", "margin_gap", "top1_gap", "k_uncertainty")
 """The objectives that grow as the two models part, in reading order."""
 
-DISTANCES = ("severity", "spectral_angle")
+DISTANCES = ("severity", "spectral_angle", "rmse", "one_minus_ssim")
 """The objectives that grow as the follow-up leaves its source."""
 
 
@@ -74,6 +74,7 @@ class Run:
     rates: Sequence[Row]
     searches: Mapping[str, Search]
     findings: Sequence[Row]
+    patchwise: Sequence[Row]
     summary: Row | None
     timing: Row
     quicklook: Mapping[str, np.ndarray]
@@ -179,6 +180,7 @@ def read(run_dir: Path) -> Run:
         rates=[_with_shares(row) for row in rates],
         searches=_searches(parts("evaluations")),
         findings=rows("findings.parquet"),
+        patchwise=rows("patchwise.parquet"),
         summary=content("summary.json", None),
         timing=content("timing.json", {"stages": [], "search": {}}),
         quicklook=store.read_arrays("quicklook.npz") if store.has("quicklook.npz") else {},

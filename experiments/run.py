@@ -13,6 +13,7 @@ from diverget import tables
 from diverget.store import Store
 from experiments import criteria, data, stages
 from experiments.pairs import Subjects, prepare
+from experiments.patchwise import patchwise
 from experiments.progress import Screen
 from experiments.record import EVERYTHING, enough
 from experiments.report import render
@@ -82,6 +83,7 @@ def _carry_out(config: RunConfig, store: Store, screen: Screen, *, cache: Path) 
         ]
         if not store.has("rates.parquet"):
             store.write_table("rates.parquet", rows, tables.RATES)
+        patchwise(asked, subjects)
         findings = stages.findings(asked, subjects)
     return _conclude(asked, subjects, rows, findings)
 

@@ -17,13 +17,14 @@ from pydantic import (
 )
 
 import relations
-from diverget.objectives import LIMITS
+from diverget.objectives import LIMITS, Limit
 from diverget.problem import Bounded
 from diverget.space import Space
 from experiments.identity import by_content, content_digest
 from experiments.parts import (
     PATH_KEYS,
     ImagesConfig,
+    PatchwiseConfig,
     QuantisedConfig,
     RatesConfig,
     ReferenceConfig,
@@ -54,6 +55,7 @@ class RunConfig(Strict):
     limits: dict[str, float] = Field({"psnr": 20.0})
     rates: RatesConfig = RatesConfig()
     search: SearchConfig = SearchConfig()
+    patchwise: PatchwiseConfig | None = None
     control: bool = True
     criteria: tuple[str, ...] = ()
     workers: int = Field(2, ge=1, le=64)
@@ -79,8 +81,13 @@ class RunConfig(Strict):
     @field_validator("limits")
     @classmethod
     def _known_limits(cls, limits: dict[str, float]) -> dict[str, float]:
-        for name in limits:
-            named("a limit", LIMITS, name)
+        for name, bound in limits.items():
+            limit: Limit = named("a limit", LIMITS, name)
+            if not limit.lowest <= bound <= limit.highest:
+                allowed = (
+                    f"{limit.lowest:g}" if limit.lowest == limit.highest else f"{limit.lowest:g} to {limit.highest:g}"
+                )
+                raise ValueError(f"expected the limit {name} to be {allowed}, got {bound:g}; correct it")
         return limits
 
     @field_validator("criteria")
@@ -118,6 +125,7 @@ class RunConfig(Strict):
                     "cannot be quantised; give its Keras file as the reference, or quantised files beside it"
                 )
         self._refuse_beside_space()
+        self.search.refuse_limits(list(self.limits))
         self.space_in(self.tier)
         return self
 

@@ -6,10 +6,12 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from experiments import gallery, pictures
+import numpy as np
+
+from experiments import figures, gallery, pictures
 from experiments.card import control, headline, how_mild, ranked, why_not
 from experiments.measured import baseline, flips, rates, search
-from experiments.page import Alert, Section, Tile
+from experiments.page import Alert, Plot, Section, Tile
 from experiments.record import EVERYTHING, Row, Run, spoken
 from experiments.wording import count, interval, large, listed, number, percent, plural, size, without_folders
 
@@ -240,6 +242,54 @@ def findings(run: Run) -> Section:
     return Section("findings", "Findings", "findings.html", values)
 
 
+def patchwise(run: Run) -> Section:
+    """Every patch a search of its own: how many part, after how many queries, how mildly, for each arm."""
+    told, plots = [], []
+    for i, pair in enumerate(run.pairs):
+        mine = [row for row in run.patchwise if row["pair"] == pair["pair"]]
+        arms = {arm: [row for row in mine if row["arm"] == arm] for arm in dict.fromkeys(row["arm"] for row in mine)}
+        told += [_arm(spoken(pair), arm, rows) for arm, rows in arms.items()]
+        if mine and not pair["control"]:
+            plots.append(_success(spoken(pair), arms, number=i))
+    labelled = (run.manifest["config"].get("patchwise") or {}).get("labelled", False)
+    return Section("patches", "Patch by patch", "patchwise.html", {"rows": told, "plots": plots, "labelled": labelled})
+
+
+def _arm(name: str, arm: str, rows: list[Row]) -> Row:
+    n = len(rows)
+    reached = sorted(row["revealed"] for row in rows if row["revealed"] is not None)
+    severities = [row["severity"] for row in rows if row["severity"] is not None]
+    looks = sum(row["spent"] for row in rows) / 2
+    return {
+        "name": name,
+        "arm": arm,
+        "patches": n,
+        "apart": sum(row["apart"] is not None for row in rows) / n,
+        "revealed": len(reached) / n,
+        "median": str(reached[(n - 1) // 2]) if len(reached) > (n - 1) // 2 else f"> {rows[0]['budget']}",
+        "spent": sum(row["spent"] for row in rows) / n,
+        "severity": float(np.median(severities)) if severities else None,
+        "invalid": sum(row["invalid"] for row in rows) / looks if looks else None,
+    }
+
+
+def _success(name: str, arms: dict[str, list[Row]], *, number: int) -> Plot:
+    series = []
+    for arm, rows in arms.items():
+        at = np.array(sorted(row["revealed"] for row in rows if row["revealed"] is not None), dtype=np.float64)
+        share = np.arange(1, len(at) + 1) / len(rows)
+        end = float(rows[0]["budget"])
+        series.append(
+            (arm, np.concatenate([[0], at, [end]]), np.concatenate([[0], share, share[-1:] if len(at) else [0]]))
+        )
+    svg = figures.curves(
+        series, x="queries a patch", y="share of the patches REVEALED", name=f"patches-{number}",
+        label=f"Share of the patches on which {name} was revealed against queries a patch, by arm.",
+    )  # fmt: skip
+    reading = "The higher and the further left a curve rises, the more patches it parts and the fewer queries it takes."
+    return Plot(f"Patches revealed against queries, {name}", svg, reading)
+
+
 def limits(run: Run) -> Section:
     """What the statement rests on, and what it does not cover."""
     rows = []
@@ -283,6 +333,7 @@ SECTIONS: tuple[Callable[[Run], Section], ...] = (
     baseline,
     rates,
     search,
+    patchwise,
     flips,
     findings,
     limits,

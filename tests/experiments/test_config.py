@@ -75,6 +75,31 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
         ("references: []", "references: "),
         ("quantisations: [int9]", "did you mean int8"),
         ("search: {optimiser: ga, objectives: [js_divergence, severity]}", "one objective for the optimiser 'ga'"),
+        (
+            "search: {optimiser: cmaes, objectives: [rmse, severity]}",
+            "got ['rmse', 'severity']; keep 1, or choose one of random, nsga2, nsga3, moead, agemoea, smsemoa, rvea",
+        ),
+        (
+            "search: {optimiser: nsga3, objectives: [kl_divergence]}",
+            "2 or more objectives for the optimiser 'nsga3', got ['kl_divergence']; add one, or choose one of random, "
+            "ga, pso, de, cmaes, nsga2",
+        ),
+        (
+            "search: {optimiser: smsemoa, objectives: [js_divergence, severity, rmse, top1_gap, margin_gap]}",
+            "expected 2 to 4 objectives for the optimiser 'smsemoa'",
+        ),
+        (
+            "search: {optimiser: rvea, population: 4, objectives: [severity, rmse, top1_gap, margin_gap, "
+            "js_divergence]}",
+            "a `population` of at least 5 for the optimiser 'rvea'",
+        ),
+        (
+            "search: {optimiser: moead}",
+            "no `limits` beside the optimiser 'moead', which does not heed them, got psnr; write `limits: {}`, or "
+            "choose one of random, nsga2, nsga3, agemoea, smsemoa, rvea",
+        ),
+        ("limits: {keep_label: 0}", "expected the limit keep_label to be 1, got 0"),
+        ("limits: {severity: 20}", "expected the limit severity to be 0 to 1, got 20"),
         ("search: {objectives: [js_divergense]}", "did you mean js_divergence"),
         ("limits: {psrn: 20}", "did you mean psnr"),
         ("criteria: ['agrement >= 0.9']", "did you mean agreement"),
@@ -103,6 +128,13 @@ def test_each_problem_says_where_and_what_to_do(tmp_path: Path, change: str, tol
     with pytest.raises(ConfigError) as problem:
         load(written(tmp_path, f"{kept}\n{change}\n"))
     assert told in str(problem.value)
+
+
+def test_an_optimiser_that_heeds_no_limits_may_search_without(tmp_path: Path) -> None:
+    config = load(written(tmp_path, MINIMAL + "limits: {}\nsearch: {optimiser: moead}\n"))
+    assert config.search.chosen_optimiser.name == "moead" and config.bounded() == []
+    limited = load(written(tmp_path, MINIMAL + "limits: {ssim: 0.9, keep_label: true, severity: 0.5}\n")).bounded()
+    assert [(b.limit.name, b.bound) for b in limited] == [("ssim", 0.9), ("keep_label", 1), ("severity", 0.5)]
 
 
 def test_two_files_of_one_name_are_told_to_be_named_apart(tmp_path: Path) -> None:

@@ -49,6 +49,12 @@ def test_the_spaces_come_with_bounds_limits_and_severities() -> None:
     assert rows["in_spec"]["relations"].keys() == ALL.keys()
 
 
+def test_the_optimisers_come_with_objectives_and_limits() -> None:
+    rows = {row["name"]: row for row in json.loads(CliRunner().invoke(app, ["list", "optimisers", "--json"]).stdout)}
+    assert (rows["cmaes"]["objectives"], rows["cmaes"]["limits"]) == ("one", "yes")
+    assert (rows["moead"]["objectives"], rows["moead"]["limits"]) == ("2 or more", "no")
+
+
 def test_an_unknown_kind_is_refused() -> None:
     told = CliRunner().invoke(app, ["list", "relation"])
     assert told.exit_code == 2

@@ -1,0 +1,44 @@
+"""The arms of the per-patch search by name: our own, the one to beat, and the rivals as published."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from diverget.baselines.dflare import dflare
+from diverget.baselines.diffchaser import diffchaser
+from diverget.boundary import Boundary
+from diverget.lockstep import Arm
+from diverget.rays import random_doses
+
+
+@dataclass(frozen=True)
+class NamedArm:
+    """An arm under a name.
+
+    Attributes:
+        make: a new arm, with a state of its own.
+        natural: whether it moves through chains of the space; the others change pixels as they were published.
+    """
+
+    name: str
+    make: Callable[[], Arm]
+    natural: bool
+    summary: str
+
+
+ARMS = (
+    NamedArm("boundary", Boundary, True, "Walks along rays to where the two models leave their class, and between."),
+    NamedArm("random", lambda: random_doses, True, "A random ray and a random dose on it within the limits: to beat."),
+    NamedArm(
+        "dflare_as_described",
+        lambda: dflare("as_described"),
+        False,
+        "DFLARE's Metropolis-Hastings over image mutations, as its paper describes it.",
+    ),
+    NamedArm("dflare_as_shipped", lambda: dflare("as_shipped"), False, "DFLARE as its public code behaves."),
+    NamedArm("dflare_uniform", lambda: dflare("uniform"), False, "DFLARE with mutations chosen uniformly."),
+    NamedArm("diffchaser_basic", lambda: diffchaser("basic"), False, "DiffChaser's genetic algorithm, basic fitness."),
+    NamedArm("diffchaser", lambda: diffchaser("k_uncertainty"), False, "DiffChaser with k-uncertainty."),
+)
+"""A new arm is a generator (see `diverget.lockstep`) and one name here."""
