@@ -28,7 +28,12 @@ class NamedArm:
 
 
 ARMS = (
-    NamedArm("boundary", Boundary, True, "Walks along rays to where the two models leave their class, and between."),
+    NamedArm(
+        "boundary",
+        Boundary,
+        True,
+        "Walks along rays to where the two models leave their class, past params that jump.",
+    ),
     NamedArm("random", lambda: random_doses, True, "A random ray and a random dose on it within the limits: to beat."),
     NamedArm(
         "dflare_as_described",

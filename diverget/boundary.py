@@ -110,7 +110,8 @@ class Boundary:
         best, best_gap, best_dose = np.zeros((n, d)), np.full(n, np.inf), np.ones(n)
         severity = np.full(n, np.inf)
         fresh = np.ones(n, dtype=bool)
-        while True:
+        self._gaps.clear()
+        while arena.active.any():
             act = np.flatnonzero(arena.active)
             new = act[fresh[act]]
             if len(new):
@@ -243,6 +244,8 @@ def proposed(
     jumps = np.array([param.neutral is not None and (param.jumps or param.integer) for _, param, _ in space.axes])
     new = rng.random((rows, d))
     dropped = strengths & (rng.random((rows, d)) < rng.choice(SPARSE, size=(rows, 1)))
+    smooth_ones = strengths & ~jumps if (strengths & ~jumps).any() else strengths
+    dropped &= ~(dropped | ~smooth_ones).all(axis=1, keepdims=True)  # a ray leads somewhere
     new = np.where(dropped, space.neutral(), new)
     drawn_anew = rng.random((rows, d)) < MUTATED
     grown = np.where(drawn_anew, new, np.clip(best + MOVED * rng.standard_normal((rows, d)), 0, 1))

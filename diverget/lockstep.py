@@ -174,18 +174,29 @@ def run(
             if not len(rows):
                 break
             evidence = ask(rounds, looked)
-            _check_finite(evidence, looked)
+            _check_finite(evidence, looked, members)
             outcomes = judge(evidence)
             rounds += 1
             patches, cost = looked.patches, cost[rows]
-            np.add.at(invalid, patches[outcomes == Outcome.INVALID], 1)
-            _first(apart, patches, cost, (outcomes == Outcome.REVEALED) | (outcomes == Outcome.MOVED_APART))
-            _first(revealed, patches, cost, outcomes == Outcome.REVEALED)
-            for row in np.flatnonzero(outcomes == Outcome.REVEALED):
-                if not evidence.severity[row] >= severity[patches[row]]:
-                    severity[patches[row]] = evidence.severity[row]
+            if until is not Until.SPENT:
+                # What comes after the row at which a patch is done was looked at in one batch, but is not paid for.
+                hit = outcomes == Outcome.REVEALED
+                hit |= (outcomes == Outcome.MOVED_APART) & (until is Until.APART)
+                stop = np.full(n, np.iinfo(np.int64).max)
+                np.minimum.at(stop, patches[hit], cost[hit])
+                paid = cost <= stop[patches]
+            else:
+                paid = np.ones(len(patches), dtype=bool)
+            judged, patches, cost = outcomes[paid], patches[paid], cost[paid]
+            np.add.at(invalid, patches[judged == Outcome.INVALID], 1)
+            _first(apart, patches, cost, (judged == Outcome.REVEALED) | (judged == Outcome.MOVED_APART))
+            _first(revealed, patches, cost, judged == Outcome.REVEALED)
+            for row in np.flatnonzero(paid & (outcomes == Outcome.REVEALED)):
+                patch = looked.patches[row]
+                if not evidence.severity[row] >= severity[patch]:
+                    severity[patch] = evidence.severity[row]
                     if looked.u is not None:
-                        mildest[patches[row]] = looked.u[row]
+                        mildest[patch] = looked.u[row]
             arena.spent += QUERIES * np.bincount(patches, minlength=n)
             # A patch whose rows did not all fit has not enough left for what the arm does with it.
             starved = np.zeros(n, dtype=bool)
@@ -193,8 +204,6 @@ def run(
             arena.active &= ~starved & (arena.spent + QUERIES <= budget)
             if until is not Until.SPENT:
                 arena.active &= (revealed if until is Until.REVEALED else apart) == NEVER
-            if not arena.active.any():
-                break
             asked = turns.send(Seen(rows, evidence, outcomes))
     except StopIteration:
         pass
@@ -229,12 +238,12 @@ def _first(found: np.ndarray, patches: np.ndarray, cost: np.ndarray, hit: np.nda
     found[new] = least[new]
 
 
-def _check_finite(evidence: Evidence, asked: Asked) -> None:
+def _check_finite(evidence: Evidence, asked: Asked, members: np.ndarray) -> None:
     broken = ~(np.isfinite(evidence.reference).all(axis=1) & np.isfinite(evidence.quantised).all(axis=1))
     if broken.any():
         row = int(broken.argmax())
         where = f"at {asked.u[row].round(6).tolist()}" if asked.u is not None else "of an image of its own"
         raise ValueError(
-            f"Expected finite probabilities, got NaN or infinity for patch {int(asked.patches[row])} {where}; look at "
-            "the model's output there."
+            f"Expected finite probabilities, got NaN or infinity for patch {int(members[asked.patches[row]])} {where}; "
+            "look at the model's output there."
         )

@@ -10,8 +10,11 @@ from diverget.lockstep import Arena, Asked, Seen
 from diverget.problem import Problem
 from diverget.space import Space
 
-TRIES = 5
-"""Doses tried on a ray before the largest one that held is taken."""
+MOST_TRIES = 20
+"""Doses tried on a ray until one holds, and"""
+
+REFINED = 4
+"""tried at most after that to come closer to the limit."""
 
 SLACK = 0.05
 """dB by which a guess stays inside a limit on PSNR, and"""
@@ -32,17 +35,21 @@ def along(space: Space, u: np.ndarray, t: np.ndarray) -> np.ndarray:
 def reach(problem: Problem, u: np.ndarray, patches: np.ndarray) -> np.ndarray:
     """The largest dose found in [0, 1] at which the limits hold along each ray, (r,) float64; 0 where none held.
 
-    A small dose changes a patch in proportion, so PSNR tells where its bound lies: 20 dB are a factor of ten. Other
-    limits are halved down to. A ray may leave the limits and come back: what is returned holds, and was looked at.
+    PSNR tells how far its bound is: where values move in proportion to the dose, 20 dB are a factor of ten; where a
+    share of the values is hit, 10 dB are. Steps down take the second, steps up the first, so both stay inside. The
+    severity is linear in the dose and needs no try; other limits are halved down to. A ray may leave the limits and
+    come back: what is returned holds, and was looked at.
 
     Args:
         u: (r, d) the ends of the rays; patches: (r,) positions in the problem.
     """
-    low, high = np.zeros(len(u)), np.full(len(u), np.inf)
-    dose = np.ones(len(u))
+    bounds = {bounded.limit.name: bounded.bound for bounded in problem.limits}
+    whole = problem.space.severity(problem.space.decode(u))
+    dose = np.minimum(1.0, (1 - 1e-9) * bounds.get("severity", np.inf) / np.maximum(whole, 1e-12))
+    low, high, held = np.zeros(len(u)), np.full(len(u), np.inf), np.zeros(len(u), dtype=np.int64)
+    most = dose.copy()
     open_ = np.arange(len(u))
-    bounds = {bounded.limit.name: bounded for bounded in problem.limits}
-    for _ in range(TRIES):
+    for _ in range(MOST_TRIES):
         if not len(open_):
             break
         at = dose[open_]
@@ -50,16 +57,18 @@ def reach(problem: Problem, u: np.ndarray, patches: np.ndarray) -> np.ndarray:
         holds = evidence.within
         low[open_] = np.where(holds, np.maximum(low[open_], at), low[open_])
         high[open_] = np.where(holds, high[open_], np.minimum(high[open_], at))
+        held[open_] += holds | (low[open_] > 0)
+        guess, near = np.where(holds, 2 * at, at / 2), np.zeros(len(at), dtype=bool)
         if "psnr" in bounds:
-            spare = evidence.psnr - bounds["psnr"].bound
-            guess = at * 10 ** (np.clip(spare - SLACK, -60, 60) / 20)
+            spare = np.clip(evidence.psnr - bounds["psnr"], -60, 60)
+            steps = at * 10 ** ((spare - SLACK) / np.where(holds, 20, 10))
+            guess = np.where(holds | (spare < 0), steps, guess)
             near = holds & (spare <= ENOUGH)
-        else:
-            guess, near = np.where(holds, 2 * at, at / 2), np.zeros(len(at), dtype=bool)
         inside = (guess > low[open_]) & (guess < high[open_])
-        middle = (low[open_] + np.minimum(high[open_], 1.0)) / 2
-        dose[open_] = np.minimum(np.where(inside, guess, middle), 1.0)
-        done = near | (low[open_] >= 1) | (high[open_] - low[open_] < 1e-3 * high[open_])
+        middle = (low[open_] + np.minimum(high[open_], most[open_])) / 2
+        dose[open_] = np.minimum(np.where(inside, guess, middle), most[open_])
+        close = high[open_] - low[open_] < 1e-2 * high[open_]
+        done = near | (low[open_] >= most[open_]) | ((low[open_] > 0) & (close | (held[open_] > REFINED)))
         open_ = open_[~done]
     return low
 
@@ -67,12 +76,15 @@ def reach(problem: Problem, u: np.ndarray, patches: np.ndarray) -> np.ndarray:
 def random_doses(arena: Arena) -> Generator[Asked, Seen, None]:
     """The arm to beat: a random ray for each patch and round, and on it a random dose within the limits.
 
-    Drawing points of the cube instead would spend almost all queries outside the limits; the rays are as free of
-    queries here as they are for the walk to the boundary.
+    Drawing points of the cube instead would spend almost all queries outside the limits; how far a ray reaches is as
+    free of queries here as it is for the walk to the boundary. No query is spent on an undistorted source.
     """
     problem, space = arena.problem, arena.problem.space
-    while True:
+    while arena.active.any():
         act = np.flatnonzero(arena.active)
         u = arena.rng.random((len(act), space.dimensions))
-        dose = reach(problem, u, arena.members[act]) * arena.rng.random(len(act))
-        yield Asked(act, u=along(space, u, dose))
+        dose = reach(problem, u, arena.members[act]) * (1 - arena.rng.random(len(act)))
+        some = dose > 0
+        if not some.any():
+            return
+        yield Asked(act[some], u=along(space, u[some], dose[some]))

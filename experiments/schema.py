@@ -124,6 +124,13 @@ class RunConfig(Strict):
                     f"expected quantised files beside the reference {reference.path.name}, got {made}: a .tflite "
                     "cannot be quantised; give its Keras file as the reference, or quantised files beside it"
                 )
+        if self.patchwise is not None and "severity" in self.limits:
+            painted = [arm.name for arm in self.patchwise.chosen if not arm.natural]
+            if painted:
+                raise ValueError(
+                    f"expected no limit on the severity beside arms that change pixels, got {painted}: follow-ups of "
+                    "theirs have none; limit psnr, ssim or spectral_angle, or leave these arms out"
+                )
         self._refuse_beside_space()
         self.search.refuse_limits(list(self.limits))
         self.space_in(self.tier)

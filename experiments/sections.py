@@ -286,7 +286,7 @@ def _success(name: str, arms: dict[str, list[Row]], *, number: int) -> Plot:
         series, x="queries a patch", y="share of the patches REVEALED", name=f"patches-{number}",
         label=f"Share of the patches on which {name} was revealed against queries a patch, by arm.",
     )  # fmt: skip
-    reading = "The higher and the further left a curve rises, the more patches it parts and the fewer queries it takes."
+    reading = "The higher and the further left a curve rises, the more patches it reveals in fewer queries."
     return Plot(f"Patches revealed against queries, {name}", svg, reading)
 
 

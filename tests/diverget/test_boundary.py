@@ -154,3 +154,35 @@ def test_a_space_of_jumps_alone_is_walked_too(scene: Scene, pool: ThreadPoolExec
     problem = toy_problem(scene, pool, patches=30, names=("impulse_noise", "radiometric_quantisation"))
     trace, _ = walked(problem, budget=40, until=Until.SPENT)
     assert (trace.spent == 40).all()
+
+
+def test_rays_of_jumps_reach_their_limit_too(scene: Scene, pool: ThreadPoolExecutor) -> None:
+    """A share of hit values moves PSNR by 10 dB a factor of ten, not 20: the guess must not fall short for ever."""
+    problem = toy_problem(scene, pool, patches=60, names=("impulse_noise", "stripes", "brightness", "gaussian_noise"))
+    problem = replace(problem, limits=(Bounded(LIMITS[0], 20.0),))
+    u = np.random.default_rng(3).random((60, problem.space.dimensions))
+    dose = reach(problem, u, np.arange(60))
+    assert (dose > 0).mean() > 0.95
+    assert problem.measured(problem.space.decode(along(problem.space, u, dose)), np.arange(60)).within.all()
+
+
+def test_a_limit_on_the_severity_is_met_exactly(smooth: Problem) -> None:
+    severity = next(limit for limit in LIMITS if limit.name == "severity")
+    limited = replace(smooth, limits=(Bounded(severity, 0.02),))
+    n = len(smooth.patches)
+    u = np.random.default_rng(3).random((n, smooth.space.dimensions))
+    dose = reach(limited, u, np.arange(n))
+    reached = smooth.space.severity(smooth.space.decode(along(smooth.space, u, dose)))
+    np.testing.assert_allclose(reached, 0.02, rtol=1e-6)
+
+
+def test_random_doses_spend_no_query_on_the_source_itself(smooth: Problem) -> None:
+    least = []
+
+    def look(number: int, asked: lockstep.Asked):
+        evidence = smooth.rows(smooth.space.decode(asked.u), eligible(smooth)[asked.patches])
+        least.append(evidence.severity.min())
+        return evidence
+
+    lockstep.run(smooth, random_doses, members=eligible(smooth), budget=20, rng=np.random.default_rng(1), look=look)
+    assert len(least) == 10 and min(least) > 0

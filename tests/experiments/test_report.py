@@ -309,8 +309,20 @@ def test_a_folder_that_is_no_run_is_refused_with_the_way_out(tmp_path: Path) -> 
 
 
 def test_sections_stand_in_reading_order(page: Page) -> None:
-    anchors = "verdict", "models", "data", "baseline", "rates", "search", "patches", "flips", "findings", "limits", "card"
-    assert [i for i in page.ids if i in anchors] == list(anchors)
+    anchors = (
+        "verdict",
+        "models",
+        "data",
+        "baseline",
+        "rates",
+        "search",
+        "patches",
+        "flips",
+        "findings",
+        "limits",
+        "card",
+    )
+    assert [i for i in page.ids if i in anchors] == anchors
     assert len(SECTIONS) == len(anchors)
 
 
