@@ -322,7 +322,7 @@ def test_sections_stand_in_reading_order(page: Page) -> None:
         "limits",
         "card",
     )
-    assert [i for i in page.ids if i in anchors] == anchors
+    assert [i for i in page.ids if i in anchors] == list(anchors)
     assert len(SECTIONS) == len(anchors)
 
 
