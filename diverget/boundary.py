@@ -120,9 +120,8 @@ class Boundary:
                 whole = space.severity(space.decode(rays.u[new]))
                 milder = MILDER * severity[new] / np.maximum(whole, 1e-12)
                 ends = np.minimum(ends, milder)
-                rays.start(new, ends, np.where(grown, np.minimum(best_dose[new], ends), ends))
-                rays.last_odds[new], rays.last_behind[new] = neutral_odds[new], neutral_behind[new]
-                rays.odds_start[new], rays.odds_low[new] = neutral_odds[new], neutral_odds[new]
+                first = np.where(grown, np.minimum(best_dose[new], ends), ends)
+                rays.start(new, ends, first, neutral_odds[new], neutral_behind[new])
                 fresh[new] = False
             dose = rays.next_dose(act)
             seen = yield Asked(act, u=along(space, rays.u[act], dose))
@@ -192,9 +191,11 @@ class _Rays:
         odds = odds_start, odds_low, odds_high, last_dose, last_odds, behind
         return cls(np.zeros((n, d)), end, first, low, high, *odds, side, looks)
 
-    def start(self, rows: np.ndarray, end: np.ndarray, first: np.ndarray) -> None:
+    def start(self, rows: np.ndarray, end: np.ndarray, first: np.ndarray, odds: np.ndarray, behind: np.ndarray) -> None:
         self.end[rows], self.first[rows], self.low[rows], self.high[rows] = end, first, 0.0, np.inf
-        self.last_dose[rows], self.side[rows], self.looks[rows] = 0.0, 0, 0
+        self.odds_start[rows], self.odds_low[rows] = odds, odds
+        self.last_dose[rows], self.last_odds[rows], self.last_behind[rows] = 0.0, odds, behind
+        self.side[rows], self.looks[rows] = 0, 0
 
     def next_dose(self, rows: np.ndarray) -> np.ndarray:
         low, high, end = self.low[rows], self.high[rows], self.end[rows]

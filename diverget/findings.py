@@ -13,11 +13,11 @@ import relations
 from diverget.archive import Lead, gather
 from diverget.models.model import Model
 from diverget.outcome import Evidence, Outcome, judge, preference
-from diverget.problem import Problem, layers_of
+from diverget.problem import Problem
 from diverget.shrink import shrink
 from diverget.space import Values, rows_of
 from relations import Relation, Sensor, Step, distort
-from relations.core import Drawn
+from relations.core import Drawn, layers_of
 
 
 @dataclass(frozen=True)

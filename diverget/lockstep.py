@@ -23,6 +23,9 @@ NEVER = -1
 """In place of a number of queries, where nothing was found within the budget."""
 
 
+ENDLESS = np.iinfo(np.int64).max
+
+
 class Until(Enum):
     """When a patch is done."""
 
@@ -158,7 +161,7 @@ def run(
         active=np.full(n, budget >= QUERIES),
         spent=np.zeros(n, dtype=np.int64),
     )
-    ask = look or (lambda number, asked: seen_by_models(arena, asked))
+    ask = look or (lambda number, asked: seen_by_models(problem, members, asked))
     apart, revealed = np.full(n, NEVER), np.full(n, NEVER)
     severity, mildest = np.full(n, np.inf), np.full((n, problem.space.dimensions), np.nan)
     invalid = np.zeros(n, dtype=np.int64)
@@ -182,9 +185,7 @@ def run(
                 # What comes after the row at which a patch is done was looked at in one batch, but is not paid for.
                 hit = outcomes == Outcome.REVEALED
                 hit |= (outcomes == Outcome.MOVED_APART) & (until is Until.APART)
-                stop = np.full(n, np.iinfo(np.int64).max)
-                np.minimum.at(stop, patches[hit], cost[hit])
-                paid = cost <= stop[patches]
+                paid = cost <= _least(n, patches[hit], cost[hit])[patches]
             else:
                 paid = np.ones(len(patches), dtype=bool)
             judged, patches, cost = outcomes[paid], patches[paid], cost[paid]
@@ -211,9 +212,9 @@ def run(
     return Trace(members, arena.spent, apart, revealed, severity, mildest, invalid, rounds)
 
 
-def seen_by_models(arena: Arena, asked: Asked) -> Evidence:
-    """What the two models say of `asked`."""
-    problem, patches = arena.problem, arena.members[asked.patches]
+def seen_by_models(problem: Problem, members: np.ndarray, asked: Asked) -> Evidence:
+    """What the two models say of `asked`; `members` are the positions in the problem of the arena's patches."""
+    patches = members[asked.patches]
     if asked.u is not None:
         return problem.rows(problem.space.decode(asked.u), patches)
     assert asked.x is not None
@@ -232,10 +233,16 @@ def _place_of_each(patches: np.ndarray) -> np.ndarray:
 
 def _first(found: np.ndarray, patches: np.ndarray, cost: np.ndarray, hit: np.ndarray) -> None:
     """Write into `found` the least cost of a hit of each patch that has none yet."""
-    least = np.full(len(found), np.iinfo(np.int64).max)
-    np.minimum.at(least, patches[hit], cost[hit])
-    new = (found == NEVER) & (least < np.iinfo(np.int64).max)
+    least = _least(len(found), patches[hit], cost[hit])
+    new = (found == NEVER) & (least < ENDLESS)
     found[new] = least[new]
+
+
+def _least(n: int, patches: np.ndarray, cost: np.ndarray) -> np.ndarray:
+    """The least cost of a row of each of `n` patches, `ENDLESS` where a patch has none."""
+    least = np.full(n, ENDLESS)
+    np.minimum.at(least, patches, cost)
+    return least
 
 
 def _check_finite(evidence: Evidence, asked: Asked, members: np.ndarray) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from diverget.randomness import Purpose, generator, key
 from diverget.scene import UNLABELLED, ImageSet, Scene
-from relations.core import Drawn, Relation
+from relations.core import Drawn, Relation, each_layer
 
 HELD_BYTES = 1 << 28
 """Windows are cut for all patches once where that takes at most this much memory, else anew whenever asked for."""
@@ -168,9 +169,24 @@ class Field:
 
         `margin` pixels of surroundings are left of the patches' own where the field is wanted.
         """
-        if isinstance(self.values, tuple):
-            return tuple(patches.read(layer, rows, margin) for layer in self.values)
-        return patches.read(self.values, rows, margin)
+        return each_layer(self.values, lambda layer: patches.read(layer, rows, margin))
+
+
+def fields_under(
+    fields: Sequence[Field | None], margins: Sequence[int], patches: Patches, rows: np.ndarray
+) -> list[Drawn | None]:
+    """For each step of a chain its field under the patches `rows`, as wide as the window that reaches the step.
+
+    Args:
+        fields: of each step, None where it draws nothing.
+        margins: pixels of surroundings that each step uses up; their sum is the patches' margin.
+    """
+    left = patches.margin
+    cuts: list[Drawn | None] = []
+    for field, margin in zip(fields, margins, strict=True):
+        cuts.append(None if field is None else field.under(patches, rows, left))
+        left -= margin
+    return cuts
 
 
 def draw_field(relation: Relation, patches: Patches, *, seed: int, draw: int = 0) -> Field | None:

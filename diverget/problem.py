@@ -15,10 +15,10 @@ from diverget.objectives import severity as severity_of
 from diverget.objectives import spectral_angle as angle_of
 from diverget.objectives import ssim as ssim_of
 from diverget.outcome import Evidence, Outcome, judge
-from diverget.patches import HELD_BYTES, Field, Patches, draw_field, taken
+from diverget.patches import HELD_BYTES, Field, Patches, draw_field, fields_under, taken
 from diverget.space import Space, Values, rows_of
 from relations import distort, psnr, spectral_angle, ssim
-from relations.core import Drawn, Sensor
+from relations.core import Drawn, Sensor, each_layer, layers_of
 
 CHUNK_VALUES = 1 << 20
 """Values of a chunk of patches with their surroundings, 4 MiB of float32: more leave the cache of a core."""
@@ -209,15 +209,10 @@ class Problem:
         held = self._cut_fields
         if held is None:
             return self._fields_cut(patches)
-        return [_under(drawn, patches) for drawn in held]
+        return [None if drawn is None else each_layer(drawn, lambda layer: taken(layer, patches)) for drawn in held]
 
     def _fields_cut(self, patches: np.ndarray) -> list[Drawn | None]:
-        left = self.patches.margin
-        cuts: list[Drawn | None] = []
-        for drawn, margin in zip(self.fields, self.margins, strict=True):
-            cuts.append(None if drawn is None else drawn.under(self.patches, patches, left))
-            left -= margin
-        return cuts
+        return fields_under(self.fields, self.margins, self.patches, patches)
 
     def evaluate(self, u: np.ndarray) -> Evaluation:
         """The scores of the points `u` (m, d): every chain over all patches."""
@@ -272,19 +267,6 @@ class Problem:
             spectral_angle(source, follow_up) if angle else unknown,
             ssim(source, follow_up, data_range=extent) if structure else unknown,
         )
-
-
-def layers_of(drawn: Drawn | None) -> tuple[np.ndarray, ...]:
-    """The arrays a field is made of; none where there is none."""
-    if drawn is None:
-        return ()
-    return drawn if isinstance(drawn, tuple) else (drawn,)
-
-
-def _under(drawn: Drawn | None, rows: np.ndarray) -> Drawn | None:
-    if isinstance(drawn, tuple):
-        return tuple(taken(layer, rows) for layer in drawn)
-    return None if drawn is None else taken(drawn, rows)
 
 
 def pose(

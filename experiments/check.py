@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from diverget.models.zoo import ALL as ARCHITECTURES
-from diverget.patches import draw_field
+from diverget.patches import draw_field, fields_under
 from diverget.randomness import Purpose, generator
 from diverget.space import Space
 from experiments.data import Material, check_material, describe, gather
@@ -84,10 +84,7 @@ def _seconds_to_distort(config: RunConfig, material: Material, space: Space) -> 
     rows = np.arange(len(patches))
     margins = space.margins(material.patch_shape[:2])
     drawn = [draw_field(slot.relation, patches, seed=config.seed) for slot in space.slots]
-    left, fields = patches.margin, []
-    for field, margin in zip(drawn, margins, strict=True):
-        fields.append(None if field is None else field.under(patches, rows, left))
-        left -= margin
+    fields = fields_under(drawn, margins, patches, rows)
     u = generator(config.seed, Purpose.RATE).random((len(rows), space.dimensions))
     chain, windows = space.chain(space.decode(u)), patches.windows()
     taken = []

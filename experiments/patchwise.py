@@ -106,11 +106,7 @@ def _looked(asked: Run, name: str, problem: Problem, members: np.ndarray, wanted
             quantised_step=problem.quantised.output_step,
             **{column: kept[column] for column in EVIDENCE},
         )
-    if wanted.u is not None:
-        seen = problem.rows(problem.space.decode(wanted.u), patches)
-    else:
-        assert wanted.x is not None
-        seen = problem.shown(wanted.x, patches)
+    seen = lockstep.seen_by_models(problem, members, wanted)
     asked.store.write_arrays(name, {"mark": mark, **{column: getattr(seen, column) for column in EVIDENCE}})
     return seen
 

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from relations.core import Param, Sensor, farthest, relation
-from relations.kernels import REACH, gaussian, separable
+from relations.kernels import REACH, along_both, gaussian, towards
 
 REFERENCE = 550.0
 """The wavelength in nm at which optical depths are given, as is usual for aerosols."""
@@ -93,10 +93,7 @@ def haze(x: np.ndarray, field: None, sensor: Sensor, *, depth: np.ndarray, angst
     """
     lost = -np.expm1(-(depth * wavelength_power(sensor, angstrom)))
     airlight = np.float32(sensor.low + AIRLIGHT * (sensor.high - sensor.low))
-    hazy = np.subtract(airlight, x, out=np.empty(x.shape, dtype=np.float32))
-    hazy *= lost
-    hazy += x
-    return hazy
+    return towards(x, airlight, lost)
 
 
 @relation(
@@ -168,10 +165,7 @@ def thin_cirrus(x: np.ndarray, field: np.ndarray, sensor: Sensor, *, opacity: np
         https://raw.githubusercontent.com/dlr-eoc/ukis-data-tutorials/main/enmap/enmap_datasets.ipynb .
     """
     cloud = np.float32(sensor.low + CLOUD * (sensor.high - sensor.low))
-    veiled = np.subtract(cloud, x, out=np.empty(x.shape, dtype=np.float32))
-    veiled *= opacity * field
-    veiled += x
-    return veiled
+    return towards(x, cloud, opacity * field)
 
 
 @relation(
@@ -202,12 +196,7 @@ def adjacency(x: np.ndarray, field: None, sensor: Sensor, *, share: np.ndarray, 
     Source: engineering judgement.
     """
     height, width = x.shape[1:3]
-    sigma = np.full(1, SURROUNDINGS)
-    down = gaussian(sigma, height)[:, trim : height - trim]
-    across = gaussian(sigma, width)[:, trim : width - trim]
     own = x[:, trim : height - trim, trim : width - trim]
-    mingled = separable(x, down, across)
-    mingled -= own
-    mingled *= np.minimum(share * wavelength_power(sensor, np.float32(SCATTER_EXPONENT)), np.float32(1))
-    mingled += own
-    return mingled
+    around = along_both(x, gaussian, np.full(1, SURROUNDINGS), trim)
+    scattered = np.minimum(share * wavelength_power(sensor, np.float32(SCATTER_EXPONENT)), np.float32(1))
+    return towards(own, around, scattered)

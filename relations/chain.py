@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from relations.core import Drawn, Param, Relation, Sensor
+from relations.core import Drawn, Param, Relation, Sensor, each_layer, layers_of
 
 BLOCK_VALUES = 1 << 18
 """Values of a block of rows with their surroundings, 1 MiB of float32: with its temporaries it stays in the cache of
@@ -110,7 +110,7 @@ def distort(
                 moved = moved[:, margin : moved.shape[1] - margin, margin : moved.shape[2] - margin]
                 continue
             knobs = {name: column[block] for name, column in chosen.items()}
-            under = _rows(drawn, block)
+            under = None if drawn is None else each_layer(drawn, lambda layer, block=block: layer[block])  # type: ignore[misc]
             if step.relation.margin is None:
                 moved = step.relation.apply(moved, under, sensor, **knobs)
             else:
@@ -122,12 +122,6 @@ def distort(
 
 def _column(value: np.ndarray | float, rows: int) -> np.ndarray:
     return np.broadcast_to(np.asarray(value, dtype=np.float32), (rows,))[:, None, None, None]
-
-
-def _rows(drawn: Drawn | None, block: slice) -> Drawn | None:
-    if drawn is None or isinstance(drawn, np.ndarray):
-        return None if drawn is None else drawn[block]
-    return tuple(layer[block] for layer in drawn)
 
 
 def _require_within(relation: str, param: Param, value: np.ndarray) -> None:
@@ -199,7 +193,7 @@ def _require_finite(moved: np.ndarray, x: np.ndarray, first: int) -> None:
 
 
 def _require_field(relation: Relation, drawn: Drawn | None, window: tuple[int, ...]) -> None:
-    layers = () if drawn is None else drawn if isinstance(drawn, tuple) else (drawn,)
+    layers = layers_of(drawn)
     fits = len(layers) == relation.layers and all(
         layer.ndim == 4 and layer.shape[0] == window[0] and all(map(_spans, layer.shape[1:], window[1:]))
         for layer in layers

@@ -188,6 +188,19 @@ class Sensor:
 Drawn = np.ndarray | tuple[np.ndarray, ...]
 """What was drawn for a relation: one array, or several that are read together (which rows, which columns)."""
 
+
+def layers_of(drawn: Drawn | None) -> tuple[np.ndarray, ...]:
+    """The arrays a field is made of; none where there is none."""
+    if drawn is None:
+        return ()
+    return drawn if isinstance(drawn, tuple) else (drawn,)
+
+
+def each_layer(drawn: Drawn, change: Callable[[np.ndarray], np.ndarray]) -> Drawn:
+    """The field with every array of it changed."""
+    return tuple(change(layer) for layer in drawn) if isinstance(drawn, tuple) else change(drawn)
+
+
 Draw = Callable[[np.random.Generator, tuple[int, int, int]], Drawn]
 Apply = Callable[..., np.ndarray]
 Margin = Callable[[Mapping[str, Bounds], tuple[int, int]], float]
@@ -227,8 +240,7 @@ class Relation:
         """How many arrays its field consists of; 0 without a field."""
         if self.draw is None:
             return 0
-        drawn = self.draw(np.random.default_rng(0), (1, 1, 1))
-        return len(drawn) if isinstance(drawn, tuple) else 1
+        return len(layers_of(self.draw(np.random.default_rng(0), (1, 1, 1))))
 
     def bounds(self, tier: str) -> dict[str, Bounds]:
         """The declared bounds of every param in `tier`."""

@@ -43,6 +43,24 @@ def separable(x: np.ndarray, down: np.ndarray, across: np.ndarray) -> np.ndarray
     return np.matmul(across[:, None], lines.reshape(rows, down.shape[1], width, bands))
 
 
+def along_both(
+    x: np.ndarray, matrices: Callable[[np.ndarray, int], np.ndarray], value: np.ndarray, trim: int
+) -> np.ndarray:
+    """`x` under `matrices(value, length)` along its rows and its columns, without `trim` pixels on each side."""
+    height, width = x.shape[1:3]
+    down = matrices(value, height)[:, trim : height - trim]
+    across = down if width == height else matrices(value, width)[:, trim : width - trim]
+    return separable(x, down, across)
+
+
+def towards(x: np.ndarray, target: np.ndarray | np.float32, weight: np.ndarray) -> np.ndarray:
+    """`x + (target − x) · weight` in an array of its own: `x` bit for bit at weight 0, whatever the target."""
+    moved = np.subtract(target, x, out=np.empty(x.shape, dtype=np.float32))
+    moved *= weight
+    moved += x
+    return moved
+
+
 def gaussian(sigma: np.ndarray, length: int) -> np.ndarray:
     """The matrices that blur a line of `length` pixels by `sigma` pixels, (n, length, length) float32, rows sum to 1.
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from relations.atmosphere import cloudiness, wavelength_power
 from relations.core import Param, Sensor, relation
+from relations.kernels import towards
 
 CURVE_ORDERS = 4
 """A drift has at most so many half periods over the wavelengths; engineering judgement."""
@@ -160,10 +161,7 @@ def contrast(x: np.ndarray, field: None, sensor: Sensor, *, change: np.ndarray) 
 
     Source: ImageNet-C, https://github.com/hendrycks/robustness ; the other bounds are engineering judgement.
     """
-    changed = np.subtract(x, np.asarray(sensor.signal, np.float32), out=np.empty(x.shape, dtype=np.float32))
-    changed *= change
-    changed += x
-    return changed
+    return towards(x, sensor.signal, -change)
 
 
 @relation(

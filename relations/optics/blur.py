@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import ceil
 
 import cv2
 import numpy as np
 
 from relations.core import Param, Sensor, farthest, relation
-from relations.kernels import REACH, box, convolved, gaussian, separable, spread, surrounded
+from relations.kernels import REACH, along_both, box, convolved, gaussian, spread, surrounded, towards
 
 MOTION_POINTS = 64
 """Points on the line of a motion: at the longest, 9 pixels, seven to a pixel."""
@@ -67,7 +66,7 @@ def gaussian_blur(x: np.ndarray, field: None, sensor: Sensor, *, sigma: np.ndarr
     Source: PRISMA, https://pubs.usgs.gov/publication/ofr20211030K ; HySpex,
         https://hyspex.com/hyperspectral-imaging/key-quality-parameters/scientific-grade-quality .
     """
-    return _along_both(x, gaussian, sigma, trim)
+    return along_both(x, gaussian, sigma, trim)
 
 
 @relation(
@@ -178,12 +177,8 @@ def stray_light(
         https://paperexplained.cn/articles/paper/detail/163194152e40376e875fb2c81e70508568dce690 .
     """
     height, width = x.shape[1:3]
-    halo = _along_both(x, gaussian, reach, trim)
     kept = x[:, trim : height - trim, trim : width - trim]
-    halo -= kept
-    halo *= share
-    halo += kept
-    return halo
+    return towards(kept, along_both(x, gaussian, reach, trim), share)
 
 
 @relation(
@@ -213,7 +208,7 @@ def box_blur(x: np.ndarray, field: None, sensor: Sensor, *, size: np.ndarray, tr
     Source: DFLARE, Tian et al., ACM TOSEM 2023, doi 10.1145/3583564, code https://github.com/yqtianust/DFlare ; the
         in_spec bound is engineering judgement.
     """
-    return _along_both(x, box, size, trim)
+    return along_both(x, box, size, trim)
 
 
 @relation(
@@ -261,13 +256,3 @@ def median_blur(x: np.ndarray, field: None, sensor: Sensor, *, radius: np.ndarra
             smooth = smooth.reshape(*framed.shape[:3], -1)
             out[chosen, :, :, part] = smooth[:, reach:-reach, reach:-reach]
     return out
-
-
-def _along_both(
-    x: np.ndarray, matrices: Callable[[np.ndarray, int], np.ndarray], value: np.ndarray, trim: int
-) -> np.ndarray:
-    """`x` under `matrices(value, length)` along its rows and its columns, without `trim` pixels on each side."""
-    height, width = x.shape[1:3]
-    down = matrices(value, height)[:, trim : height - trim]
-    across = down if width == height else matrices(value, width)[:, trim : width - trim]
-    return separable(x, down, across)

@@ -106,12 +106,10 @@ def test_what_a_store_answers_is_told_in_the_models_place(loose: Problem) -> Non
     kept = []
 
     def recorded(number: int, asked: Asked):
-        kept.append(lockstep.seen_by_models(arena, asked))
+        kept.append(lockstep.seen_by_models(loose, members, asked))
         return kept[-1]
 
     members = eligible(loose)
-    blank = np.zeros(len(members), dtype=np.int64)
-    arena = Arena(loose, members, blank, np.random.default_rng(0), 60, blank > 0, blank)
     first = run(loose, uniform(3), members=members, budget=60, rng=np.random.default_rng(1), look=recorded)
     again = run(
         loose,

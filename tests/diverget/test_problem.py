@@ -10,11 +10,12 @@ import diverget.problem as module
 from diverget.findings import stored_field
 from diverget.outcome import Outcome, judge
 from diverget.patches import draw_field
-from diverget.problem import Problem, layers_of
+from diverget.problem import Problem
 from diverget.rates import draw_outcomes
 from diverget.scene import Scene
 from diverget.space import rows_of
 from relations import distort, get
+from relations.core import layers_of
 from tests.conftest import TOY, toy_problem
 from tests.toys import linear_pair
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from relations import Relation, Sensor, Step, distort
-from relations.core import Drawn
+from relations.core import Drawn, each_layer
 
 LOW, HIGH = 50.0, 4000.0
 """The fixture's range of values; it does not start at 0, so that no formula may forget its lower end."""
@@ -27,16 +27,9 @@ class Cut:
         return replace(self, x=self.x[index], field=each(self.field, lambda layer: layer[index]))
 
 
-def layers(field: Drawn | None) -> tuple[np.ndarray, ...]:
-    """The arrays of a field: none, one, or several."""
-    return () if field is None else field if isinstance(field, tuple) else (field,)
-
-
 def each(field: Drawn | None, change: Callable[[np.ndarray], np.ndarray]) -> Drawn | None:
-    """The field with every array of it changed."""
-    if field is None:
-        return None
-    return tuple(change(layer) for layer in field) if isinstance(field, tuple) else change(field)
+    """The field with every array of it changed, where there is one."""
+    return None if field is None else each_layer(field, change)
 
 
 def wavelengths(bands: int) -> np.ndarray:

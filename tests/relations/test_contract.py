@@ -14,8 +14,9 @@ from hypothesis.extra import numpy as hnp
 
 import relations
 from relations import ALL, FAMILIES, TIERS, Param, Relation, Sensor, Step, distort
+from relations.core import layers_of
 from relations.core import relation as declare
-from tests.relations.conftest import HIGH, LOW, Cut, applied, cut, distorted, dose, each, layers, wavelengths
+from tests.relations.conftest import HIGH, LOW, Cut, applied, cut, distorted, dose, each, wavelengths
 
 SIZES = [(9, 7, 7), (1, 1, 204), (7, 4, 1), (1, 1, 1), (28, 28, 1), (6, 5, 3), (3, 5, 31), (25, 25, 103), (2, 11, 204)]
 
@@ -127,14 +128,14 @@ def test_shape_dtype_and_finiteness_are_kept_and_the_input_is_untouched(
 ) -> None:
     patches, values = cut(relation, rows=4, size=size), dose(relation, rows=4)
     before = patches.x.copy()
-    drawn = [layer.copy() for layer in layers(patches.field)]
+    drawn = [layer.copy() for layer in layers_of(patches.field)]
     patches.x.flags.writeable = False
     y = applied(relation, patches, values)
     assert (y.shape, y.dtype) == (before.shape, np.float32)
     assert np.isfinite(y).all()
     assert not np.shares_memory(y, patches.x)
     assert np.array_equal(patches.x, before)
-    assert all(np.array_equal(now, then) for now, then in zip(layers(patches.field), drawn, strict=True))
+    assert all(np.array_equal(now, then) for now, then in zip(layers_of(patches.field), drawn, strict=True))
 
 
 @every_relation
@@ -149,7 +150,7 @@ def test_the_seed_decides_and_only_where_something_is_drawn(relation: Relation) 
     if relation.draw is None:
         assert cut(relation, rows=2, size=shape).field is None
         return
-    draws = (layers(relation.draw(np.random.default_rng(seed), shape)) for seed in (5, 5, 6))
+    draws = (layers_of(relation.draw(np.random.default_rng(seed), shape)) for seed in (5, 5, 6))
     for first, again, other in zip(*draws, strict=True):
         assert first.tobytes() == again.tobytes()
         assert not np.array_equal(first, other)

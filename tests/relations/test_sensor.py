@@ -10,8 +10,8 @@ import pytest
 from scipy.ndimage import find_objects, label
 
 from relations import get
-from relations.core import Drawn, Relation
-from tests.relations.conftest import HIGH, LOW, column, drawn, each, layers, sensor_of
+from relations.core import Drawn, Relation, layers_of
+from tests.relations.conftest import HIGH, LOW, column, drawn, each, sensor_of
 
 RANGE = HIGH - LOW
 
@@ -310,7 +310,7 @@ def test_lost_regions_grow_with_the_dose_and_may_be_dark() -> None:
 
 
 def test_the_field_of_lost_regions_is_the_distance_to_the_nearest_centre() -> None:
-    field = layers(several(get("region_loss"), (50, 37, 3), seed=6))[0][0, :, :, 0]
+    field = layers_of(several(get("region_loss"), (50, 37, 3), seed=6))[0][0, :, :, 0]
     centres = np.argwhere(field < 0.5)
     assert len(centres) == 3 * 2
     for i, j in np.ndindex(50, 37):
@@ -360,6 +360,6 @@ def test_no_value_is_moved_farther_than_the_coder_was_allowed_and_all_errors_are
 @pytest.mark.parametrize("shape", [(1, 1, 1), (28, 28, 1), (1, 40, 3), (17, 1, 2)])
 @pytest.mark.parametrize("name", ["dead_lines", "region_loss", "pixel_noise", "band_noise", "random_impulse_noise"])
 def test_fields_are_drawn_for_any_shape(name: str, shape: tuple[int, int, int]) -> None:
-    for layer in layers(several(get(name), shape, seed=1)):
+    for layer in layers_of(several(get(name), shape, seed=1)):
         assert np.isfinite(layer).all()
         assert np.broadcast_shapes(layer.shape, (1, *shape)) == (1, *shape)
