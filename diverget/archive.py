@@ -1,9 +1,11 @@
-"""Findings as a fold over stored rows: of each patch and pair of classes, the mildest candidate."""
+"""Findings as folds over stored rows: of each patch and pair of classes the mildest candidate, of each kind the mildest
+finding."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -40,3 +42,24 @@ def gather(leads: list[Lead], values: Values) -> tuple[Values, np.ndarray]:
     """The values and the patches of `leads`, row by row; `values` holds every candidate in order."""
     candidates = np.array([lead.candidate for lead in leads], dtype=np.int64)
     return rows_of(values, candidates), np.array([lead.seen.patch for lead in leads], dtype=np.int64)
+
+
+KIND = ("pair", "control", "tier", "family", "reference_class", "quantised_class")
+
+
+def kinds(findings: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The archive of diversity: for each kind of confirmed finding how many there are and the mildest of them.
+
+    A kind is a pair of models, a tier, the family of the relation that weighs most in the chain, and a pair of classes.
+    Of equally severe findings the earlier one stays.
+    """
+    best: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in findings:
+        if not row["confirmed"]:
+            continue
+        place = tuple(row[column] for column in KIND)
+        entry = best.setdefault(place, {**dict(zip(KIND, place, strict=True)), "findings": 0, "severity": np.inf})
+        entry["findings"] += 1
+        if row["severity"] < entry["severity"]:
+            entry.update(severity=row["severity"], mildest=row["finding"])
+    return [best[place] for place in sorted(best)]

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from diverget.baselines.dflare import dflare
 from diverget.baselines.diffchaser import diffchaser
 from diverget.boundary import Boundary
+from diverget.evolution import de, ga, nsga2, pso
 from diverget.lockstep import Arm
+from diverget.metropolis import metropolis
 from diverget.rays import random_doses
 
 
@@ -35,6 +37,16 @@ ARMS = (
         "Walks along rays to where the two models leave their class, past params that jump.",
     ),
     NamedArm("random", lambda: random_doses, True, "A random ray and a random dose on it within the limits: to beat."),
+    NamedArm(
+        "metropolis",
+        lambda: metropolis,
+        True,
+        "DFLARE's Metropolis-Hastings over the relations: a chain a patch, mutated one relation at a time.",
+    ),
+    NamedArm("ga", ga, True, "A genetic algorithm for every patch, after the margin gap."),
+    NamedArm("pso", pso, True, "A particle swarm for every patch, after the margin gap."),
+    NamedArm("de", de, True, "Differential evolution for every patch, after the margin gap."),
+    NamedArm("nsga2", nsga2, True, "NSGA-II for every patch: a wide margin gap at a low severity."),
     NamedArm(
         "dflare_as_described",
         lambda: dflare("as_described"),

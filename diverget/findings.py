@@ -138,7 +138,9 @@ def _row(problem: Problem, lead: Lead, values: Values, evidence: Evidence, i: in
         slot.relation.name: {name: float(column[i]) for name, column in chosen.items()}
         for slot, chosen in zip(problem.space.slots, values, strict=True)
     }
+    heaviest = problem.space.slots[int(problem.space.weights(rows_of(values, np.array([i]))).argmax())].relation
     return {
+        "tier": problem.space.tier,
         "patch": patch,
         "row": place if patches.separate else place // width,
         "col": 0 if patches.separate else place % width,
@@ -151,9 +153,10 @@ def _row(problem: Problem, lead: Lead, values: Values, evidence: Evidence, i: in
         "spectral_angle": float(evidence.spectral_angle[i]),
         "reference_margin": float(preference(evidence.reference[[i]], np.array([lead.seen.quantised_class]))[0]),
         "quantised_margin": float(preference(evidence.quantised[[i]], np.array([lead.seen.reference_class]))[0]),
+        "relation": heaviest.name,
+        "family": heaviest.family,
         "chain": problem.space.words(values, i),
         "values": json.dumps(steps),
-        "candidate": lead.candidate,
     }
 
 

@@ -13,6 +13,8 @@ from enum import Enum
 
 import numpy as np
 
+from diverget.front import Front
+from diverget.objectives import js_divergence
 from diverget.outcome import Evidence, Outcome, clear, judge
 from diverget.problem import Problem
 
@@ -96,17 +98,31 @@ Arm = Callable[[Arena], Generator[Asked, Seen, None]]
 
 
 @dataclass(frozen=True)
+class Milder:
+    """Every improvement of the mildest REVEALED follow-up of a patch, in the order of the queries, (e,) each."""
+
+    patches: np.ndarray
+    queries: np.ndarray
+    severity: np.ndarray
+
+
+@dataclass(frozen=True)
 class Trace:
-    """How an arm fared, patch by patch.
+    """How an arm fared, patch by patch; `k` is the number of classes.
 
     Attributes:
         members: (n,) positions of the patches in the problem.
         spent: (n,) queries.
         apart, revealed: (n,) queries up to and with the first disagreement, the first REVEALED; `NEVER` without.
-        severity: (n,) of the mildest REVEALED follow-up; inf without one, NaN where the arm knows no severity.
-        mildest: (n, d) the point of that follow-up, NaN without one.
+        severity: (n, k) of the mildest REVEALED follow-up by the class that the quantised model gave it; inf without
+            one, and where the arm knows no severity.
+        mildest: (n, k, d) the points of these follow-ups, NaN without one.
+        psnr: (n,) of the mildest REVEALED follow-up of all, of the first where the arm knows no severity; NaN without.
+        milder: how the severity fell.
+        front: (patch, severity, divergence) of the follow-ups within the limits that no other of their patch beats in
+            both; empty where the arm knows no severity.
         invalid: (n,) rows outside the limits.
-        rounds: of the whole search.
+        rounds, rows: of the whole search.
     """
 
     members: np.ndarray
@@ -115,8 +131,12 @@ class Trace:
     revealed: np.ndarray
     severity: np.ndarray
     mildest: np.ndarray
+    psnr: np.ndarray
+    milder: Milder
+    front: Front
     invalid: np.ndarray
     rounds: int
+    rows: int
 
 
 def eligible(problem: Problem, *, labelled: bool = True) -> np.ndarray:
@@ -149,7 +169,7 @@ def run(
         look: `look(round, asked)`, what the models say; a store may answer in their place. By default they are asked.
 
     Raises:
-        ValueError: a model answers with NaN; the row that caused it is named.
+        ValueError: a model answers with NaN (`seen_by_models`).
     """
     n = len(members)
     arena = Arena(
@@ -162,63 +182,140 @@ def run(
         spent=np.zeros(n, dtype=np.int64),
     )
     ask = look or (lambda number, asked: seen_by_models(problem, members, asked))
-    apart, revealed = np.full(n, NEVER), np.full(n, NEVER)
-    severity, mildest = np.full(n, np.inf), np.full((n, problem.space.dimensions), np.nan)
-    invalid = np.zeros(n, dtype=np.int64)
+    books = _Books.of(n, problem)
     turns = arm(arena)
-    rounds = 0
+    rounds = rows_seen = 0
     try:
         asked = next(turns)
         while True:
-            place = _place_of_each(asked.patches)
-            cost = arena.spent[asked.patches] + QUERIES * (place + 1)
+            cost = arena.spent[asked.patches] + QUERIES * (_place_of_each(asked.patches) + 1)
             rows = np.flatnonzero(arena.active[asked.patches] & (cost <= budget))
             looked = Asked(asked.patches[rows], *(None if a is None else a[rows] for a in (asked.u, asked.x)))
             if not len(rows):
                 break
             evidence = ask(rounds, looked)
-            _check_finite(evidence, looked, members)
             outcomes = judge(evidence)
-            rounds += 1
-            patches, cost = looked.patches, cost[rows]
+            rounds, rows_seen = rounds + 1, rows_seen + len(rows)
+            cost = cost[rows]
+            paid = np.ones(len(rows), dtype=bool)
             if until is not Until.SPENT:
                 # What comes after the row at which a patch is done was looked at in one batch, but is not paid for.
                 hit = outcomes == Outcome.REVEALED
                 hit |= (outcomes == Outcome.MOVED_APART) & (until is Until.APART)
-                paid = cost <= _least(n, patches[hit], cost[hit])[patches]
-            else:
-                paid = np.ones(len(patches), dtype=bool)
-            judged, patches, cost = outcomes[paid], patches[paid], cost[paid]
-            np.add.at(invalid, patches[judged == Outcome.INVALID], 1)
-            _first(apart, patches, cost, (judged == Outcome.REVEALED) | (judged == Outcome.MOVED_APART))
-            _first(revealed, patches, cost, judged == Outcome.REVEALED)
-            for row in np.flatnonzero(paid & (outcomes == Outcome.REVEALED)):
-                patch = looked.patches[row]
-                if not evidence.severity[row] >= severity[patch]:
-                    severity[patch] = evidence.severity[row]
-                    if looked.u is not None:
-                        mildest[patch] = looked.u[row]
-            arena.spent += QUERIES * np.bincount(patches, minlength=n)
+                paid = cost <= _least(n, looked.patches[hit], cost[hit])[looked.patches]
+            books.enter(looked, evidence, outcomes, cost, np.flatnonzero(paid))
+            arena.spent += QUERIES * np.bincount(looked.patches[paid], minlength=n)
             # A patch whose rows did not all fit has not enough left for what the arm does with it.
             starved = np.zeros(n, dtype=bool)
             starved[np.delete(asked.patches, rows)] = True
             arena.active &= ~starved & (arena.spent + QUERIES <= budget)
             if until is not Until.SPENT:
-                arena.active &= (revealed if until is Until.REVEALED else apart) == NEVER
+                arena.active &= (books.revealed if until is Until.REVEALED else books.apart) == NEVER
             asked = turns.send(Seen(rows, evidence, outcomes))
     except StopIteration:
         pass
     turns.close()
-    return Trace(members, arena.spent, apart, revealed, severity, mildest, invalid, rounds)
+    return books.trace(members, arena.spent, rounds, rows_seen)
+
+
+@dataclass
+class _Books:
+    """What is kept of the rows that were paid for; its size does not grow with the budget."""
+
+    apart: np.ndarray
+    revealed: np.ndarray
+    severity: np.ndarray
+    mildest: np.ndarray
+    psnr: np.ndarray
+    invalid: np.ndarray
+    milder: list[tuple[int, int, float]]
+    front: Front
+
+    @classmethod
+    def of(cls, n: int, problem: Problem) -> _Books:
+        k, d = problem.reference_source.shape[1], problem.space.dimensions
+        return cls(
+            apart=np.full(n, NEVER),
+            revealed=np.full(n, NEVER),
+            severity=np.full((n, k), np.inf),
+            mildest=np.full((n, k, d), np.nan),
+            psnr=np.full(n, np.nan),
+            invalid=np.zeros(n, dtype=np.int64),
+            milder=[],
+            front=Front.empty(),
+        )
+
+    def enter(
+        self, looked: Asked, evidence: Evidence, outcomes: np.ndarray, cost: np.ndarray, paid: np.ndarray
+    ) -> None:
+        judged, patches, cost = outcomes[paid], looked.patches[paid], cost[paid]
+        np.add.at(self.invalid, patches[judged == Outcome.INVALID], 1)
+        _first(self.apart, patches, cost, (judged == Outcome.REVEALED) | (judged == Outcome.MOVED_APART))
+        _first(self.revealed, patches, cost, judged == Outcome.REVEALED)
+        given = evidence.quantised.argmax(axis=1)
+        for row, patch, queries in zip(paid, patches, cost, strict=True):
+            if outcomes[row] == Outcome.REVEALED:
+                self._revealed(looked, evidence, int(row), int(patch), int(queries), int(given[row]))
+        if looked.u is not None:
+            valid = paid[judged != Outcome.INVALID]
+            self.front = self.front.joined(
+                Front(looked.patches[valid], evidence.severity[valid], js_divergence(evidence)[valid])
+            )
+
+    def _revealed(
+        self, looked: Asked, evidence: Evidence, row: int, patch: int, queries: int, quantised_class: int
+    ) -> None:
+        severity = evidence.severity[row]
+        if severity < self.severity[patch].min():
+            self.milder.append((patch, queries, float(severity)))
+            self.psnr[patch] = evidence.psnr[row]
+        elif looked.u is None and np.isnan(self.psnr[patch]):
+            self.psnr[patch] = evidence.psnr[row]
+        if looked.u is not None and severity < self.severity[patch, quantised_class]:
+            self.severity[patch, quantised_class] = severity
+            self.mildest[patch, quantised_class] = looked.u[row]
+
+    def trace(self, members: np.ndarray, spent: np.ndarray, rounds: int, rows: int) -> Trace:
+        patches, queries, severity = zip(*self.milder, strict=True) if self.milder else ((), (), ())
+        return Trace(
+            members=members,
+            spent=spent,
+            apart=self.apart,
+            revealed=self.revealed,
+            severity=self.severity,
+            mildest=self.mildest,
+            psnr=self.psnr,
+            milder=Milder(
+                np.array(patches, dtype=np.int64), np.array(queries, dtype=np.int64), np.array(severity, np.float64)
+            ),
+            front=self.front,
+            invalid=self.invalid,
+            rounds=rounds,
+            rows=rows,
+        )
 
 
 def seen_by_models(problem: Problem, members: np.ndarray, asked: Asked) -> Evidence:
-    """What the two models say of `asked`; `members` are the positions in the problem of the arena's patches."""
+    """What the two models say of `asked`; `members` are the positions in the problem of the arena's patches.
+
+    Raises:
+        ValueError: a model answers with NaN; the row that caused it is named.
+    """
     patches = members[asked.patches]
     if asked.u is not None:
-        return problem.rows(problem.space.decode(asked.u), patches)
-    assert asked.x is not None
-    return problem.shown(asked.x, patches)
+        evidence = problem.rows(problem.space.decode(asked.u), patches)
+    else:
+        assert asked.x is not None
+        evidence = problem.shown(asked.x, patches)
+    broken = ~(np.isfinite(evidence.reference).all(axis=1) & np.isfinite(evidence.quantised).all(axis=1))
+    if broken.any():
+        row = int(broken.argmax())
+        where = f"at {asked.u[row].round(6).tolist()}" if asked.u is not None else "of an image of its own"
+        raise ValueError(
+            f"Expected finite probabilities, got NaN or infinity for patch {int(patches[row])} {where}; "
+            "look at the model's output there."
+        )
+    return evidence
 
 
 def _place_of_each(patches: np.ndarray) -> np.ndarray:
@@ -243,14 +340,3 @@ def _least(n: int, patches: np.ndarray, cost: np.ndarray) -> np.ndarray:
     least = np.full(n, ENDLESS)
     np.minimum.at(least, patches, cost)
     return least
-
-
-def _check_finite(evidence: Evidence, asked: Asked, members: np.ndarray) -> None:
-    broken = ~(np.isfinite(evidence.reference).all(axis=1) & np.isfinite(evidence.quantised).all(axis=1))
-    if broken.any():
-        row = int(broken.argmax())
-        where = f"at {asked.u[row].round(6).tolist()}" if asked.u is not None else "of an image of its own"
-        raise ValueError(
-            f"Expected finite probabilities, got NaN or infinity for patch {int(members[asked.patches[row]])} {where}; "
-            "look at the model's output there."
-        )

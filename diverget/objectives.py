@@ -127,6 +127,31 @@ def k_uncertainty(evidence: Evidence) -> np.ndarray:
     return -(gap(evidence.reference) + gap(evidence.quantised)) / 2
 
 
+def novelty(evidence: Evidence) -> np.ndarray:
+    """1 where the two models' probabilities were not seen before for the patch, else 0.
+
+    A pair of probability vectors, side by side, is new when its squared Euclidean distance to every one known of the
+    patch is above 0.5. Known are the pair on the source and those that earlier generations showed; all candidates of a
+    generation are held against the same. Follow-ups outside the limits show nothing new.
+
+    Source: Tian et al., Finding deviated behaviors of the compressed DNN models for image classifications (DFLARE),
+        ACM TOSEM 32(5), 2023; the distance and its bound from its code, https://github.com/yqtianust/DFlare .
+    """
+    return evidence.novel
+
+
+def layer_divergence(evidence: Evidence) -> np.ndarray:
+    """How far the two models' inner activations are apart on the follow-up, 0 to 1; for two .tflite networks.
+
+    The mean over the layers both have of ‖a − b‖ / (‖a‖ + ‖b‖), a the reference's and b the quantised model's
+    dequantised activations. White box. Each follow-up goes through both models a second time; the queries count it
+    once.
+
+    Source: engineering judgement; a relative distance, so that no layer outweighs the others by its range.
+    """
+    return evidence.layers
+
+
 def severity(evidence: Evidence) -> np.ndarray:
     """Mean distance of the strengths from neutral, 0 to 1."""
     return evidence.severity
@@ -182,6 +207,8 @@ OBJECTIVES = (
     Objective(margin_gap, maximise=True),
     Objective(top1_gap, maximise=True),
     Objective(k_uncertainty, maximise=True),
+    Objective(novelty, maximise=True),
+    Objective(layer_divergence, maximise=True),
     Objective(severity, maximise=False),
     Objective(spectral_angle, maximise=False),
     Objective(rmse, maximise=False),

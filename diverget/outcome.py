@@ -43,7 +43,9 @@ class Evidence:
         psnr: (r,) dB, with the scene's range as the fixed peak.
         spectral_angle: (r,) radians, mean over the patch.
         within: (r,) bool, inside the validity limits.
-        ssim: (r,) structural similarity, at most 1; a single NaN where nobody measured it.
+        ssim: (r,) structural similarity, at most 1; a single NaN where nobody measured it, as are the next two:
+        layers: (r,) how far the two models' inner activations are apart, 0 to 1.
+        novel: (r,) 1 where the two models' probabilities were not seen before for that patch, else 0.
     """
 
     reference_source: np.ndarray
@@ -57,6 +59,8 @@ class Evidence:
     spectral_angle: np.ndarray
     within: np.ndarray
     ssim: np.ndarray = field(default_factory=lambda: np.array(np.nan))
+    layers: np.ndarray = field(default_factory=lambda: np.array(np.nan))
+    novel: np.ndarray = field(default_factory=lambda: np.array(np.nan))
 
 
 def preference(p: np.ndarray, over: np.ndarray) -> np.ndarray:

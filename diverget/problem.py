@@ -9,13 +9,15 @@ from functools import cached_property
 
 import numpy as np
 
+from diverget.models.layers import SharedLayers, shared_layers
 from diverget.models.model import Model, predict_pair
-from diverget.objectives import Limit, Objective, Score, one_minus_ssim
+from diverget.objectives import Limit, Objective, Score, layer_divergence, novelty, one_minus_ssim
 from diverget.objectives import severity as severity_of
 from diverget.objectives import spectral_angle as angle_of
 from diverget.objectives import ssim as ssim_of
 from diverget.outcome import Evidence, Outcome, judge
 from diverget.patches import HELD_BYTES, Field, Patches, draw_field, fields_under, taken
+from diverget.selection import unseen
 from diverget.space import Space, Values, rows_of
 from relations import distort, psnr, spectral_angle, ssim
 from relations.core import Drawn, Sensor, each_layer, layers_of
@@ -61,6 +63,8 @@ class Evaluation:
         severity: (m,) in [0, 1].
         counts: (m, 7) rows by `Outcome`.
         revealed: for every candidate its REVEALED rows.
+        states: (m, n, 2k) float32, both models' probabilities side by side.
+        novel: (m, n) bool, which of them were not known before; all False where no objective asks.
     """
 
     u: np.ndarray
@@ -71,6 +75,8 @@ class Evaluation:
     severity: np.ndarray
     counts: np.ndarray
     revealed: tuple[tuple[Revealed, ...], ...]
+    states: np.ndarray
+    novel: np.ndarray
 
     @property
     def feasible(self) -> np.ndarray:
@@ -103,6 +109,24 @@ class Problem:
         return self.space.margins(self.patches.shape[:2])
 
     @cached_property
+    def layers(self) -> SharedLayers | None:
+        """The layers both networks have, where an objective asks how far they are apart.
+
+        Raises:
+            ValueError: the pair has none that can be read.
+        """
+        return shared_layers(self.reference, self.quantised) if self._asks_for(layer_divergence) else None
+
+    @property
+    def remembers(self) -> bool:
+        """Whether an objective asks what was not seen before."""
+        return self._asks_for(novelty)
+
+    def known_at_first(self) -> np.ndarray:
+        """What is known of every patch before a search, (1, n, 2k) float32: the probabilities on its source."""
+        return np.concatenate([self.reference_source, self.quantised_source], axis=1)[None]
+
+    @cached_property
     def _cut_fields(self) -> list[Drawn | None] | None:
         """The fields under all patches, or None where they are too large to be held."""
         n = len(self.patches)
@@ -114,11 +138,14 @@ class Problem:
         scores = [objective.score for objective in self.objectives] + [b.limit.score for b in self.limits]
         return any(score in scores for score in wanted)
 
-    def rows(self, values: Values, patches: np.ndarray, *, angle: bool = False) -> Evidence:
+    def rows(
+        self, values: Values, patches: np.ndarray, *, angle: bool = False, layers: SharedLayers | None = None
+    ) -> Evidence:
         """The evidence of any rows: row i distorts patch `patches[i]` by row i of `values`.
 
         The spectral angle is measured where an objective or a limit asks for it, or `angle` does; else it is NaN. So
-        is SSIM, which nothing but an objective or a limit asks for.
+        is SSIM, which nothing but an objective or a limit asks for. Inner activations are compared where `layers` are
+        given.
         """
         _ = self._cut_fields, self.patches.held  # cut before the workers ask for them, all at once
         return self._evidence(
@@ -126,6 +153,7 @@ class Problem:
             patches,
             self.space.severity(values),
             angle=angle,
+            layers=layers,
         )
 
     def shown(self, x: np.ndarray, patches: np.ndarray, *, angle: bool = False) -> Evidence:
@@ -165,6 +193,7 @@ class Problem:
         *,
         angle: bool,
         ask: bool = True,
+        layers: SharedLayers | None = None,
     ) -> Evidence:
         angle = angle or self._asks_for(angle_of)
         structure = self._asks_for(ssim_of, one_minus_ssim)
@@ -175,9 +204,9 @@ class Problem:
         size = min(max(CHUNK_VALUES // per_row // 8 * 8, CHUNK_ROWS[0]), CHUNK_ROWS[1], max(1, CHUNK_MOST // per_row))
         chunks = [np.arange(start, min(start + size, total)) for start in range(0, total, size)]
         seen = list(
-            self.pool.map(lambda chunk: self._chunk(made(chunk), patches[chunk], angle, structure, ask), chunks)
+            self.pool.map(lambda chunk: self._chunk(made(chunk), patches[chunk], angle, structure, ask, layers), chunks)
         )
-        reference, quantised, peak_ratio, angles, similarity = map(np.concatenate, zip(*seen, strict=True))
+        reference, quantised, peak_ratio, angles, similarity, inner = map(np.concatenate, zip(*seen, strict=True))
         evidence = Evidence(
             reference_source=self.reference_source[patches],
             quantised_source=self.quantised_source[patches],
@@ -190,6 +219,7 @@ class Problem:
             spectral_angle=angles,
             within=np.ones(total, dtype=bool),
             ssim=similarity,
+            layers=inner,
         )
         broken = [bounded.limit.excess(bounded.limit.score(evidence), bounded.bound) > 0 for bounded in self.limits]
         return replace(evidence, within=~np.any(broken, axis=0)) if broken else evidence
@@ -214,12 +244,23 @@ class Problem:
     def _fields_cut(self, patches: np.ndarray) -> list[Drawn | None]:
         return fields_under(self.fields, self.margins, self.patches, patches)
 
-    def evaluate(self, u: np.ndarray) -> Evaluation:
-        """The scores of the points `u` (m, d): every chain over all patches."""
+    def evaluate(self, u: np.ndarray, *, known: np.ndarray | None = None) -> Evaluation:
+        """The scores of the points `u` (m, d): every chain over all patches.
+
+        Args:
+            known: (slots, n, 2k) the states that are not novel, as `selection.remembered` keeps them; by default those
+                of the sources.
+        """
         m, n = len(u), len(self.patches)
         values = self.space.decode(u)
         patches = np.tile(np.arange(n), m)
-        evidence = self.rows(rows_of(values, np.repeat(np.arange(m), n)), patches)
+        evidence = self.rows(rows_of(values, np.repeat(np.arange(m), n)), patches, layers=self.layers)
+        states = np.concatenate([evidence.reference, evidence.quantised], axis=1).reshape(m, n, -1)
+        novel = np.zeros((m, n), dtype=bool)
+        if self.remembers:
+            novel = unseen(self.known_at_first() if known is None else known, states)
+            novel &= evidence.within.reshape(m, n)
+            evidence = replace(evidence, novel=novel.ravel().astype(np.float64))
         outcomes = judge(evidence).reshape(m, n)
         measured = [bounded.limit.score(evidence).reshape(m, n) for bounded in self.limits]
         # A patch that comes back unchanged has an infinite PSNR; the median of a row of them is infinite too,
@@ -245,6 +286,8 @@ class Problem:
                 )
                 for row in range(m)
             ),
+            states=states,
+            novel=novel,
         )
 
     def queries(self, candidates: int) -> int:
@@ -252,7 +295,13 @@ class Problem:
         return 2 * candidates * len(self.patches)
 
     def _chunk(
-        self, follow_up: np.ndarray, patches: np.ndarray, angle: bool, structure: bool, ask: bool
+        self,
+        follow_up: np.ndarray,
+        patches: np.ndarray,
+        angle: bool,
+        structure: bool,
+        ask: bool,
+        layers: SharedLayers | None,
     ) -> tuple[np.ndarray, ...]:
         source, extent = self.patches.source(patches), self.sensor.high - self.sensor.low
         if ask:
@@ -266,6 +315,7 @@ class Problem:
             psnr(source, follow_up, peak=extent),
             spectral_angle(source, follow_up) if angle else unknown,
             ssim(source, follow_up, data_range=extent) if structure else unknown,
+            unknown if layers is None else layers.divergence(follow_up),
         )
 
 
@@ -284,7 +334,8 @@ def pose(
     """The problem of a pair over patches: sources predicted, one field a slot drawn for the whole search.
 
     Raises:
-        ValueError: a relation needs wavelengths and the data has none; the two models differ in classes.
+        ValueError: a relation needs wavelengths and the data has none; the two models differ in classes; inner layers
+            are to be compared of a pair that shares none.
     """
     for slot in space.slots:
         if slot.relation.needs_wavelengths:
@@ -293,7 +344,7 @@ def pose(
     chunks = [np.arange(start, min(start + size, len(patches))) for start in range(0, len(patches), size)]
     seen = list(pool.map(lambda rows: predict_pair(reference, quantised, patches.source(rows)), chunks))
     reference_source, quantised_source = (np.concatenate(column) for column in zip(*seen, strict=True))
-    return Problem(
+    problem = Problem(
         reference=reference,
         quantised=quantised,
         patches=patches,
@@ -306,3 +357,5 @@ def pose(
         reference_source=reference_source,
         quantised_source=quantised_source,
     )
+    _ = problem.layers  # a pair without any is refused here
+    return problem

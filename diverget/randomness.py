@@ -20,6 +20,7 @@ class Purpose(IntEnum):
     CALIBRATION = 7
     BOOTSTRAP = 8
     PATCHWISE = 9
+    GAPS = 10
 
 
 def key(name: str) -> int:

@@ -23,6 +23,11 @@ ENOUGH = 0.3
 """dB within which of it a dose is far enough."""
 
 
+DOSES = 4
+"""Random doses on each random ray: how far a ray reaches costs several distortions, and a second dose on it is as
+likely to find something as one on another ray (measured)."""
+
+
 def along(space: Space, u: np.ndarray, t: np.ndarray) -> np.ndarray:
     """The points at dose `t` (r,) of the rays from neutral to `u` (r, d): strengths scale, shape params stay."""
     strengths = space.strength_columns()
@@ -74,7 +79,7 @@ def reach(problem: Problem, u: np.ndarray, patches: np.ndarray) -> np.ndarray:
 
 
 def random_doses(arena: Arena) -> Generator[Asked, Seen, None]:
-    """The arm to beat: a random ray for each patch and round, and on it a random dose within the limits.
+    """The arm to beat: random rays for each patch, and on each of them `DOSES` random doses within the limits.
 
     Drawing points of the cube instead would spend almost all queries outside the limits; how far a ray reaches is as
     free of queries here as it is for the walk to the boundary. No query is spent on an undistorted source.
@@ -83,8 +88,11 @@ def random_doses(arena: Arena) -> Generator[Asked, Seen, None]:
     while arena.active.any():
         act = np.flatnonzero(arena.active)
         u = arena.rng.random((len(act), space.dimensions))
-        dose = reach(problem, u, arena.members[act]) * (1 - arena.rng.random(len(act)))
-        some = dose > 0
-        if not some.any():
+        far = reach(problem, u, arena.members[act])
+        if not far.any():
             return
-        yield Asked(act[some], u=along(space, u[some], dose[some]))
+        for _ in range(DOSES):
+            dose = far * (1 - arena.rng.random(len(act)))
+            some = arena.active[act] & (dose > 0)
+            if some.any():
+                yield Asked(act[some], u=along(space, u[some], dose[some]))

@@ -106,6 +106,14 @@ class Space:
         ]
         return np.mean(strengths, axis=0)
 
+    def weights(self, values: Values) -> np.ndarray:
+        """How much each slot adds to the severity, (m, slots); the sum of a row is its severity."""
+        share = np.zeros((len(next(iter(values[0].values()))), len(self.slots)))
+        strengths = [axis for axis in self.axes if axis[1].neutral is not None]
+        for slot, param, bounds in strengths:
+            share[:, slot] += param.strength(values[slot][param.name], bounds) / len(strengths)
+        return share
+
     def strength_columns(self) -> list[int]:
         """The columns of the cube that are strengths: they have a neutral value."""
         return [column for column, (_, param, _) in enumerate(self.axes) if param.neutral is not None]

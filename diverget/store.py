@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -108,6 +109,10 @@ class Store:
             raise ValueError(
                 f"Expected arrays in {self.path(name)}, got damage ({error}): remove that run's folder and run again."
             ) from error
+
+    def remove(self, name: str) -> None:
+        """Remove a folder of parts, once what was made of them is written."""
+        shutil.rmtree(self.path(name), ignore_errors=True)
 
     @contextmanager
     def alone(self) -> Iterator[None]:

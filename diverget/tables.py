@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from diverget.archive import Lead, mildest
-from diverget.objectives import Objective
+from diverget.objectives import Objective, novelty
 from diverget.outcome import Outcome
-from diverget.problem import Bounded, Evaluation, Revealed
+from diverget.problem import Bounded, Evaluation
+from diverget.selection import remembered
 from diverget.space import Space, Values
 
 REVEALED = pa.list_(
     pa.struct([("patch", pa.int64()), ("reference_class", pa.int32()), ("quantised_class", pa.int32())])
 )
 
+STATES = pa.list_(pa.struct([("patch", pa.int64()), ("probabilities", pa.list_(pa.float32()))]))
+"""What a candidate showed that was not known: of a patch both models' probabilities side by side."""
+
 FINDINGS = pa.schema(
     [
         ("finding", pa.int64()),
         ("pair", pa.string()),
         ("control", pa.bool_()),
+        ("rung", pa.string()),
+        ("tier", pa.string()),
+        ("found_by", pa.string()),
+        ("candidate", pa.int64()),
         ("patch", pa.int64()),
         ("row", pa.int64()),
         ("col", pa.int64()),
@@ -35,13 +42,31 @@ FINDINGS = pa.schema(
         ("spectral_angle", pa.float64()),
         ("reference_margin", pa.float64()),
         ("quantised_margin", pa.float64()),
+        ("relation", pa.string()),
+        ("family", pa.string()),
         ("chain", pa.string()),
         ("values", pa.string()),
-        ("candidate", pa.int64()),
         ("confirmed", pa.bool_()),
         ("file", pa.string()),
     ]
 )
+"""One row a finding; `found_by` is the optimiser or the arm, `candidate` that of the optimiser, null of an arm;
+`relation` weighs most in the severity, `family` is its family."""
+
+ARCHIVE = pa.schema(
+    [
+        ("pair", pa.string()),
+        ("control", pa.bool_()),
+        ("tier", pa.string()),
+        ("family", pa.string()),
+        ("reference_class", pa.int32()),
+        ("quantised_class", pa.int32()),
+        ("findings", pa.int64()),
+        ("severity", pa.float64()),
+        ("mildest", pa.int64()),
+    ]
+)
+"""One row a kind of finding (`diverget.archive.kinds`); `mildest` is the number of its mildest finding."""
 
 RATES = pa.schema(
     [
@@ -64,18 +89,56 @@ PATCHWISE = pa.schema(
     [
         ("pair", pa.string()),
         ("control", pa.bool_()),
+        ("rung", pa.string()),
         ("arm", pa.string()),
         ("natural", pa.bool_()),
-        *[(name, pa.int64()) for name in ("budget", "patch", "spent", "apart", "revealed")],
+        *[(name, pa.int64()) for name in ("repeat", "budget", "patch")],
+        ("own", pa.int32()),
+        *[(name, pa.int64()) for name in ("spent", "apart", "revealed")],
         ("severity", pa.float64()),
+        ("psnr", pa.float64()),
         ("invalid", pa.int64()),
+        ("milder", pa.list_(pa.struct([("queries", pa.int64()), ("severity", pa.float64())]))),
+        ("front", pa.list_(pa.struct([("severity", pa.float64()), ("divergence", pa.float64())]))),
+        (
+            "kinds",
+            pa.list_(pa.struct([("quantised_class", pa.int32()), ("severity", pa.float64()), ("values", pa.string())])),
+        ),
     ]
 )
-"""One row a pair, arm and patch; `apart` and `revealed` are queries, null where nothing was found."""
+"""One row a pair, rung, arm, repeat and patch; `own` is the class of both on the source; `apart` and `revealed` are
+queries, null where nothing was found; `severity` and `psnr` are those of the mildest REVEALED; `milder` is every
+improvement of it; `front` what no other follow-up beats in severity and Jensen-Shannon divergence; `kinds` the mildest
+REVEALED for each class that the quantised model gave, in natural units."""
+
+GAPS = pa.schema(
+    [
+        ("pair", pa.string()),
+        ("control", pa.bool_()),
+        *[(name, pa.string()) for name in ("tier", "relation", "direction", "param", "unit")],
+        ("jumps", pa.bool_()),
+        ("patch", pa.int64()),
+        ("own", pa.int32()),
+        *[(f"dose_{at}", pa.float64()) for at in ("end", "reference", "quantised")],
+        *[(name, pa.float64()) for name in ("gap", "tied_reference", "tied_quantised")],
+        *[(f"severity_{at}", pa.float64()) for at in ("end", "reference", "quantised")],
+        ("gap_severity", pa.float64()),
+        *[(f"value_{at}", pa.float64()) for at in ("reference", "quantised")],
+        ("gap_value", pa.float64()),
+        *[(name, pa.int64()) for name in ("crossings_reference", "crossings_quantised", "queries")],
+    ]
+)
+"""One row a ray: a pair, relation, direction and patch. `own` is the class of both on the source; a dose is null where
+the model does not leave that class before the end of the ray, `gap` (t_f − t_q, also as a severity and, from neutral,
+in the unit of `param`) where one of the two does not. `tied_` tells how long a stretch of doses about its own a model
+is tied on."""
 
 
 def evaluations(space: Space, objectives: Sequence[Objective], limits: Sequence[Bounded]) -> pa.Schema:
-    """The columns of one search's candidates; units stand in the fields' metadata."""
+    """The columns of one search's candidates; units stand in the fields' metadata.
+
+    Where novelty is an objective, what was new stands beside the score, so that a search that is resumed knows it too.
+    """
     return pa.schema(
         [
             ("pair", pa.string()),
@@ -93,6 +156,7 @@ def evaluations(space: Space, objectives: Sequence[Objective], limits: Sequence[
             *[(f"outcome:{outcome.name}", pa.int64()) for outcome in Outcome],
             ("queries", pa.int64()),
             ("revealed", REVEALED),
+            *([("novel", STATES)] if any(objective.score is novelty for objective in objectives) else []),
         ]
     )
 
@@ -127,9 +191,24 @@ def rows(
             **{f"outcome:{o.name}": int(evaluation.counts[i, o]) for o in Outcome},
             "queries": (first + i + 1) * queries_each,
             "revealed": [vars(seen) for seen in evaluation.revealed[i]],
+            "novel": [
+                {"patch": int(patch), "probabilities": evaluation.states[i, patch].tolist()}
+                for patch in np.flatnonzero(evaluation.novel[i])
+            ],
         }
         for i in range(len(evaluation.u))
     ]
+
+
+def remembered_of(stored: Sequence[dict[str, Any]], known: np.ndarray) -> np.ndarray:
+    """What is known after stored candidates, in their order: `known` (slots, n, 2k) and what they showed of new."""
+    known = known.copy()
+    for row in stored:
+        states = known[0].copy()  # what is known already is not remembered twice
+        for new in row["novel"]:
+            states[new["patch"]] = new["probabilities"]
+        known = remembered(known, states)[1]
+    return known
 
 
 def scored(
@@ -149,13 +228,6 @@ def values_of(stored: Sequence[dict[str, Any]], space: Space) -> Values:
             for param in space.slots[slot].relation.params
         }
         for slot in range(len(space.slots))
-    )
-
-
-def leads_of(stored: Iterable[dict[str, Any]]) -> list[Lead]:
-    """The distinct leads in stored candidates, each at its mildest."""
-    return mildest(
-        (row["candidate"], row["severity"], [Revealed(**seen) for seen in row["revealed"]]) for row in stored
     )
 
 

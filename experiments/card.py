@@ -165,6 +165,8 @@ def control(run: Run) -> dict[str, Any]:
     found = (run.summary or {}).get("control_findings") or sum(1 for f in run.findings if f["control"])
     revealed = sum(row["revealed"] for row in run.rates if row["control"])
     searched = sum(search.outcomes.get("REVEALED", 0) for name, search in run.searches.items() if name in names)
+    walked = [row for row in run.patchwise if row["control"]]
+    parted = sum(row["apart"] is not None for row in walked)
     reached = bool(names) and (any(row["control"] for row in run.rates) or any(n in run.searches for n in names))
     told = (run.summary or {}).get("control_passed")
     return {
@@ -172,8 +174,9 @@ def control(run: Run) -> dict[str, Any]:
         "findings": found,
         "revealed_draws": revealed,
         "draws": sum(row["draws"] for row in run.rates if row["control"]),
-        "queries": sum(queries(run, name) or 0 for name in names),
-        "passed": found + revealed + searched == 0 and told is not False if reached or found else told,
+        "parted_patches": parted,
+        "queries": sum(queries(run, name) or 0 for name in names) + sum(row["spent"] for row in walked),
+        "passed": found + revealed + searched + parted == 0 and told is not False if reached or found else told,
     }
 
 
@@ -214,7 +217,7 @@ def _search(run: Run, name: str) -> dict[str, Any] | None:
     if name not in run.searches:
         return None
     search = run.searches[name]
-    found = run.found(name)
+    found = run.found_together(name)
     return {
         "queries": queries(run, name),
         "candidates": len(search.queries),

@@ -14,6 +14,7 @@ from diverget.patches import draw_field, fields_under
 from diverget.randomness import Purpose, generator
 from diverget.space import Space
 from experiments.data import Material, check_material, describe, gather
+from experiments.gaps import most_queries
 from experiments.parts import named
 from experiments.run import directory
 from experiments.schema import RunConfig
@@ -59,9 +60,14 @@ def estimate(config: RunConfig, out: Path) -> Iterator[str]:
     space = config.space_in(config.tier)
     yield f"patches assessed: {patches}; pairs: {pairs}; controls: {controls}; space: {space.dimensions} dimensions"
     mine = config.patchwise
-    patchwise = 0 if mine is None else mine.budget * len(mine.arms) * len(material.assessed) * (pairs + controls)
-    total = baseline + rates + search + patchwise
-    told_of = f"baseline {baseline:,}, rates {rates:,}, search {search:,}, patch by patch at most {patchwise:,}"
+    courses = 0 if mine is None else len(config.rungs) * (mine.repeats * pairs + controls)
+    patchwise = 0 if mine is None else sum(map(mine.budget_of, mine.arms)) * len(material.assessed) * courses
+    gaps = most_queries(config, len(material.assessed)) * (pairs + controls)
+    total = baseline + rates + gaps + search + patchwise
+    told_of = (
+        f"baseline {baseline:,}, rates {rates:,}, gaps at most {gaps:,}, search {search:,}, patch by patch at most "
+        f"{patchwise:,}"
+    )
     yield f"queries: {told_of}; in all {total:,}, and shrinking"
     each = _seconds_to_distort(config, material, space)
     side, wide = material.patch_shape[0], material.patch_shape[0] + 2 * sum(space.margins(material.patch_shape[:2]))

@@ -109,6 +109,41 @@ def run(config: Config, override: Override = None, out: Out = Path("runs")) -> N
         raise typer.Exit(NOT_MET)
 
 
+@app.command()
+def study(
+    file: Annotated[Path, typer.Argument(help="a YAML file of several runs; see configs/studies/", show_default=False)],
+    override: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="RUN.KEY=VALUE", help="override a key of a run's config, or of all: shared.KEY"),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="folder that receives the runs and <name>-study/")] = Path("runs"),
+) -> None:
+    """Carry out several runs one after another and compare their search arms on one page. Complete runs are kept."""
+    from rich.console import Console
+
+    from experiments.progress import Screen
+    from experiments.study import carry_out, load_study
+
+    where: list[Path] = []
+
+    def resume() -> str | None:
+        if not where or not (where[0] / "study.json").exists():
+            return None
+        from experiments.study_page import render_study
+
+        render_study(where[0])
+        return f"{where[0] / 'report.html'} tells what was evaluated; the same command goes on from there."
+
+    with _told(resume=resume):
+        asked = load_study(file, overrides=override or [])
+        where.append(asked.directory(out))
+        screen = Screen(Console(stderr=False, soft_wrap=True))
+        place, met = carry_out(asked, out, screen)
+        screen.say(f"report: {place / 'report.html'}")
+    if not met:
+        raise typer.Exit(NOT_MET)
+
+
 def _summary(place: Path, say: Callable[[str], None]) -> None:
     card = json.loads((place / "card.json").read_text(encoding="utf-8"))
     say("")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from difflib import get_close_matches
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -18,12 +20,41 @@ class ConfigError(ValueError):
     """All problems of a config at once."""
 
 
-def load(path: Path, *, overrides: Sequence[str] = ()) -> RunConfig:
-    """The config in the YAML file at `path`, some keys set anew by `key.path=value`.
+def load(
+    path: Path,
+    *,
+    over: Mapping[str, Any] = MappingProxyType({}),
+    put: Mapping[str, Any] = MappingProxyType({}),
+    overrides: Sequence[str] = (),
+) -> RunConfig:
+    """The config in the YAML file at `path`, some keys set anew.
+
+    Args:
+        over: a tree that is laid over the file's: mappings key by key, all else replaced.
+        put: values by `key.path`, put in place after that.
+        overrides: `key.path=value`, set last.
 
     Raises:
         FileNotFoundError: there is no such file.
         ConfigError: it is no YAML, or has problems; all of them are listed.
+    """
+    tree = _laid_over(read_tree(path), over)
+    for key, value in put.items():
+        _put(tree, key, deepcopy(value), f"{key}={value!r}")
+    for override in overrides:
+        _set(tree, override)
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(listed_problems(path, error, RunConfig)) from error
+
+
+def read_tree(path: Path) -> dict[str, Any]:
+    """The mapping in the YAML file at `path`, with the files that it names anchored to its folder.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ConfigError: it is no YAML, or no mapping.
     """
     if not path.is_file():
         raise FileNotFoundError(f"Expected a config file at {path}, got none; see `configs/` for examples.")
@@ -40,21 +71,31 @@ def load(path: Path, *, overrides: Sequence[str] = ()) -> RunConfig:
         raise ConfigError(
             f"Expected `key: value` pairs in {path}, got {type(tree).__name__}; see configs/quickstart.yaml."
         )
-    for override in overrides:
-        _set(tree, override)
-    try:
-        return RunConfig.model_validate(tree)
-    except ValidationError as error:
-        problems = error.errors()
-        places = [entry["loc"] for entry in problems]
-        # A list whose entries are wrong is not too short as well.
-        lines = [
-            _problem(entry)
-            for entry in problems
-            if not (entry["type"] == "too_short" and any(_inside(place, entry["loc"]) for place in places))
-        ]
-        count = f"{len(lines)} problem{'s' if len(lines) > 1 else ''}"
-        raise ConfigError(f"{path} has {count}:\n" + "\n".join(f"  {line}" for line in lines)) from error
+    return tree
+
+
+def listed_problems(path: Path, error: ValidationError, model: type[BaseModel]) -> str:
+    """All problems that `model` has with the file at `path`, a line each."""
+    problems = error.errors()
+    places = [entry["loc"] for entry in problems]
+    # A list whose entries are wrong is not too short as well.
+    lines = [
+        _problem(entry, model)
+        for entry in problems
+        if not (entry["type"] == "too_short" and any(_inside(place, entry["loc"]) for place in places))
+    ]
+    count = f"{len(lines)} problem{'s' if len(lines) > 1 else ''}"
+    return f"{path} has {count}:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def _laid_over(tree: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(tree)
+    for key, value in over.items():
+        under = merged.get(key)
+        merged[key] = (
+            _laid_over(under, value) if isinstance(under, dict) and isinstance(value, Mapping) else deepcopy(value)
+        )
+    return merged
 
 
 def _inside(place: Sequence[Any], outer: Sequence[Any]) -> bool:
@@ -83,12 +124,16 @@ def _set(tree: dict[str, Any], override: str) -> None:
             f"Expected a YAML value of a few levels in --set {override[:60]!r}, got hundreds inside each other; "
             "correct it."
         ) from None
+    if key.split(".")[-1] in PATH_KEYS and isinstance(value, str):
+        value = str(Path.cwd() / value)
+    _put(tree, key, value, override)
+
+
+def _put(tree: dict[str, Any], key: str, value: Any, override: str) -> None:
     *parents, last = key.split(".")
     place: Any = tree
     for depth, parent in enumerate(parents):
         place = _step(place, parent, override, ".".join(parents[: depth + 1]))
-    if last in PATH_KEYS and isinstance(value, str):
-        value = str(Path.cwd() / value)
     if isinstance(place, list):
         place[_position(place, last, override, key)] = value
     else:
@@ -113,12 +158,12 @@ def _position(place: list[Any], key: str, override: str, where: str) -> int:
     return int(key)
 
 
-def _problem(entry: Any) -> str:
+def _problem(entry: Any, model: type[BaseModel]) -> str:
     """One problem in a line: where, what, and the nearest known key."""
     where = ".".join(str(part) for part in entry["loc"]) or "the config"
     message = entry["msg"].removeprefix("Value error, ")
     if entry["type"] == "extra_forbidden":
-        near = get_close_matches(str(entry["loc"][-1]), _keys_at(entry["loc"][:-1]), n=1)
+        near = get_close_matches(str(entry["loc"][-1]), _keys_at(entry["loc"][:-1], model), n=1)
         return f"{where}: unknown key" + (f"; did you mean `{near[0]}`?" if near else "; remove it")
     if entry["type"] == "missing" and where == "relations":
         return "relations: expected a list of relations, or a named `space`, got none; see `diverget list spaces`"
@@ -129,8 +174,8 @@ def _problem(entry: Any) -> str:
     return f"{where}: {message[0].lower() + message[1:]}{shown}"
 
 
-def _keys_at(loc: Sequence[Any]) -> list[str]:
-    model: Any = RunConfig
+def _keys_at(loc: Sequence[Any], outer: type[BaseModel]) -> list[str]:
+    model: Any = outer
     for part in loc:
         if isinstance(part, str) and part in getattr(model, "model_fields", {}):
             model = _model_in(model.model_fields[part].annotation)

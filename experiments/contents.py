@@ -29,9 +29,37 @@ MODEL = {
 CONTENTS: Mapping[str, Any] = {
     "patchwise.parquet": [
         {
-            **dict.fromkeys(("pair", "arm"), str),
-            **dict.fromkeys(("budget", "patch", "spent", "invalid"), COUNT),
-            **dict.fromkeys(("control", "natural", "apart", "revealed", "severity")),
+            **dict.fromkeys(("pair", "rung", "arm"), str),
+            **dict.fromkeys(("repeat", "budget", "patch", "own", "spent", "invalid"), COUNT),
+            **dict.fromkeys(("control", "natural", "apart", "revealed", "severity", "psnr")),
+            "milder": [{"queries": COUNT, "severity": NUMBER}],
+            "front": [{"severity": NUMBER, "divergence": NUMBER}],
+        }
+    ],
+    "patchwise.json": [
+        {
+            **dict.fromkeys(("pair", "rung", "arm"), str),
+            **dict.fromkeys(("repeat", "rounds", "rows"), COUNT),
+            "seconds": NUMBER,
+        }
+    ],
+    "archive.parquet": [
+        {
+            **dict.fromkeys(("pair", "tier", "family"), str),
+            **dict.fromkeys(("reference_class", "quantised_class", "findings", "mildest"), COUNT),
+            "severity": NUMBER,
+            "control": None,
+        }
+    ],
+    "gaps.parquet": [
+        {
+            **dict.fromkeys(("pair", "tier", "relation", "direction", "param", "unit"), str),
+            **dict.fromkeys(("control", "jumps"), bool),
+            **dict.fromkeys(("patch", "own", "crossings_reference", "crossings_quantised", "queries"), COUNT),
+            **dict.fromkeys(("dose_end", "severity_end"), NUMBER),
+            **dict.fromkeys(("dose_reference", "dose_quantised", "gap", "severity_reference", "severity_quantised")),
+            **dict.fromkeys(("tied_reference", "tied_quantised")),
+            **dict.fromkeys(("gap_severity", "value_reference", "value_quantised", "gap_value")),
         }
     ],
     "manifest.json": {"name": str, "digest": str, "config": dict, "versions": {"diverget": str}, "runtime": dict},
@@ -112,7 +140,7 @@ CONTENTS: Mapping[str, Any] = {
     ],
     "findings.parquet": [
         {
-            **dict.fromkeys(("pair", "chain", "file"), str),
+            **dict.fromkeys(("pair", "rung", "tier", "found_by", "relation", "family", "chain", "file"), str),
             **dict.fromkeys(("control", "confirmed"), bool),
             **dict.fromkeys(("finding", "patch", "row", "col", "label", "reference_class", "quantised_class"), COUNT),
             **dict.fromkeys(("severity", "severity_found"), NUMBER),

@@ -16,8 +16,8 @@ METRICS = {
     "revealed_rate.in_spec.upper": "upper end of its 95 % interval",
     "revealed_rate.stress": "REVEALED rate of random stress chains",
     "revealed_rate.stress.upper": "upper end of its 95 % interval",
-    "findings": "confirmed findings of the search",
-    "minimal_severity": "severity of the mildest confirmed finding; 1 where there is none",
+    "findings": "confirmed findings of all searches",
+    "minimal_severity": "severity of the mildest confirmed finding under the run's tier and limits; 1 without one",
 }
 
 _SIGNS = {"<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt}

@@ -188,7 +188,7 @@ def search(run: Run) -> Section:
             "feasible": int(s.feasible.sum()),
             "revealed": int(s.patches_revealed[-1]),
             "best": {o: s.best(o) for o in DIVERGENCES if o in s.scores},
-            "found": run.found(pair["pair"]),
+            "found": run.found_together(pair["pair"]),
             "speed": run.timing["search"].get(pair["pair"], {}).get("queries_per_second"),
         }
         for pair, s in searches

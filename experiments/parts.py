@@ -1,4 +1,4 @@
-"""The parts of a config: data, models, relations or a named space, rates, search."""
+"""The parts of a config that say on what: data, models, relations or a named space."""
 
 from __future__ import annotations
 
@@ -17,11 +17,8 @@ from pydantic import (
 )
 
 import relations
-from diverget.arms import ARMS, NamedArm
 from diverget.models.quantise import QUANTISATIONS
 from diverget.models.zoo import ALL as ARCHITECTURES
-from diverget.objectives import OBJECTIVES, Objective
-from diverget.optimisers import OPTIMISERS, Optimiser, fitting
 from diverget.space import Space
 from diverget.spaces import SPACES, NamedSpace
 from relations import Relation
@@ -254,102 +251,3 @@ class SpaceConfig(Strict):
             for relation in self.named.relations
             if relation.name not in self.without
         ]
-
-
-class RatesConfig(Strict):
-    """Random draws: how often."""
-
-    tiers: tuple[Literal["in_spec", "stress"], ...] = ("in_spec", "stress")
-    draws: int = Field(4, ge=1)
-
-    @field_validator("tiers")
-    @classmethod
-    def _different(cls, tiers: tuple[str, ...]) -> tuple[str, ...]:
-        if not tiers or len(set(tiers)) < len(tiers):
-            raise ValueError(f"expected one or both of in_spec and stress, each once, got {list(tiers)}")
-        return tiers
-
-
-class PatchwiseConfig(Strict):
-    """Every patch a search of its own. The budget is counted in queries a patch."""
-
-    arms: tuple[str, ...] = ("boundary", "random")
-    budget: int = Field(200, ge=2)
-    until: Literal["revealed", "apart", "spent"] = "revealed"
-    labelled: bool = True
-
-    @field_validator("arms")
-    @classmethod
-    def _known_arms(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        for name in names:
-            named("an arm", ARMS, name)
-        if not names or len(set(names)) < len(names):
-            raise ValueError(f"expected one or more different arms, got {list(names)}")
-        return names
-
-    @property
-    def chosen(self) -> list[NamedArm]:
-        return [named("an arm", ARMS, name) for name in self.arms]
-
-
-class SearchConfig(Strict):
-    """Search: whether, and how mild. The budget is counted in queries (one patch through one model)."""
-
-    optimiser: str = "nsga2"
-    objectives: tuple[str, ...] = ("js_divergence", "severity")
-    population: int = Field(24, ge=4)
-    budget: int = Field(200_000, ge=1)
-
-    @field_validator("optimiser")
-    @classmethod
-    def _known_optimiser(cls, name: str) -> str:
-        named("an optimiser", OPTIMISERS, name)
-        return name
-
-    @field_validator("objectives")
-    @classmethod
-    def _known_objectives(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        for name in names:
-            named("an objective", OBJECTIVES, name)
-        if not names or len(set(names)) < len(names):
-            raise ValueError(f"expected one or more different objectives, got {list(names)}")
-        return names
-
-    @model_validator(mode="after")
-    def _fit(self) -> SearchConfig:
-        chosen, asked = self.chosen_optimiser, len(self.objectives)
-        if not chosen.weighs(asked):
-            change = f"keep {chosen.most}" if chosen.most and asked > chosen.most else "add one"
-            raise ValueError(
-                f"expected {chosen.objectives} objective{'s' if chosen.most != 1 else ''} for the optimiser "
-                f"{self.optimiser!r}, got {list(self.objectives)}; {change}, or choose one of "
-                f"{', '.join(fitting(asked, limits=False))}"
-            )
-        if chosen.directed and self.population < asked:
-            raise ValueError(
-                f"expected a `population` of at least {asked} for the optimiser {self.optimiser!r}, one for each "
-                f"objective, got {self.population}; enlarge it"
-            )
-        return self
-
-    def refuse_limits(self, limits: Sequence[str]) -> None:
-        """Return when the optimiser can search under `limits`.
-
-        Raises:
-            ValueError: there are some, and it would not heed them.
-        """
-        if limits and not self.chosen_optimiser.limits:
-            raise ValueError(
-                f"expected no `limits` beside the optimiser {self.optimiser!r}, which does not heed them, got "
-                f"{', '.join(limits)}; write `limits: {{}}`, or choose one of "
-                f"{', '.join(fitting(len(self.objectives), limits=True))}"
-            )
-
-    @property
-    def chosen_optimiser(self) -> Optimiser:
-        optimiser: Optimiser = named("an optimiser", OPTIMISERS, self.optimiser)
-        return optimiser
-
-    @property
-    def chosen_objectives(self) -> list[Objective]:
-        return [named("an objective", OBJECTIVES, name) for name in self.objectives]

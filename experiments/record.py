@@ -19,8 +19,11 @@ Row = Mapping[str, Any]
 EVERYTHING = "random chain"
 """The name under which `rates.parquet` keeps the draws of all relations together."""
 
-DIVERGENCES = ("revealed_share", "js_divergence", "kl_divergence", "margin_gap", "top1_gap", "k_uncertainty")
-"""The objectives that grow as the two models part, in reading order."""
+DIVERGENCES = (
+    *("revealed_share", "js_divergence", "kl_divergence", "margin_gap", "top1_gap", "k_uncertainty"),
+    *("layer_divergence", "novelty"),
+)
+"""The objectives that are to grow, in reading order: how far the two models part, and what they did not show before."""
 
 DISTANCES = ("severity", "spectral_angle", "rmse", "one_minus_ssim")
 """The objectives that grow as the follow-up leaves its source."""
@@ -74,7 +77,10 @@ class Run:
     rates: Sequence[Row]
     searches: Mapping[str, Search]
     findings: Sequence[Row]
+    archive: Sequence[Row]
     patchwise: Sequence[Row]
+    patchwise_times: Sequence[Row]
+    gaps: Sequence[Row]
     summary: Row | None
     timing: Row
     quicklook: Mapping[str, np.ndarray]
@@ -99,6 +105,10 @@ class Run:
         """The findings of one pair that reproduced in a fresh interpreter, the mildest first."""
         kept = [f for f in self.findings if f["pair"] == pair and f["confirmed"]]
         return sorted(kept, key=lambda f: (f["severity"], f["finding"]))
+
+    def found_together(self, pair: str) -> list[Row]:
+        """Those of `found` that the search over all patches led to."""
+        return [finding for finding in self.found(pair) if finding["candidate"] is not None]
 
     def rate(self, pair: str, tier: str, relation: str = EVERYTHING) -> Row | None:
         """One row of the rates, or None where it was not measured."""
@@ -180,7 +190,11 @@ def read(run_dir: Path) -> Run:
         rates=[_with_shares(row) for row in rates],
         searches=_searches(parts("evaluations")),
         findings=rows("findings.parquet"),
+        archive=rows("archive.parquet"),
         patchwise=rows("patchwise.parquet"),
+        patchwise_times=content("patchwise.json", []),
+        gaps=rows("gaps.parquet")
+        or [row for part in parts("gaps") for row in rows(f"gaps/{part.name}", "gaps.parquet")],
         summary=content("summary.json", None),
         timing=content("timing.json", {"stages": [], "search": {}}),
         quicklook=store.read_arrays("quicklook.npz") if store.has("quicklook.npz") else {},

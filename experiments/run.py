@@ -11,7 +11,7 @@ from typing import Any
 
 from diverget import tables
 from diverget.store import Store
-from experiments import criteria, data, stages
+from experiments import criteria, data, found, gaps, stages
 from experiments.pairs import Subjects, prepare
 from experiments.patchwise import patchwise
 from experiments.progress import Screen
@@ -77,14 +77,16 @@ def _carry_out(config: RunConfig, store: Store, screen: Screen, *, cache: Path) 
         stages.baselines(asked, subjects)
         for number, pair in enumerate(subjects.pairs):
             stages.rates(asked, number, pair)
+            gaps.gaps(asked, number, pair)
             stages.search(asked, number, pair)
         rows = [
             row for number in range(len(subjects.pairs)) for row in store.read_table(f"rates/part-{number:02d}.parquet")
         ]
         if not store.has("rates.parquet"):
             store.write_table("rates.parquet", rows, tables.RATES)
+        gaps.joined(asked, subjects)
         patchwise(asked, subjects)
-        findings = stages.findings(asked, subjects)
+        findings = found.findings(asked, subjects)
     return _conclude(asked, subjects, rows, findings)
 
 
@@ -130,18 +132,23 @@ def _conclude(
     store, config = asked.store, asked.config
     base = store.read_json("baseline.json")
     measured = {
-        pair.name: _metrics(pair.name, base[pair.name], rates, findings) for pair in subjects.pairs if not pair.control
+        pair.name: _metrics(config, pair.name, base[pair.name], rates, findings)
+        for pair in subjects.pairs
+        if not pair.control
     }
     statements = criteria.check(config.criteria, measured)
     control = sum(row["control"] for row in findings)
     drawn = sum(row["revealed"] + row["moved_apart"] for row in rates if row["control"])
-    met = all(statement["met"] for statement in statements) and control + drawn == 0
+    walked = store.read_table("patchwise.parquet") if store.has("patchwise.parquet") else []
+    parted = sum(row["apart"] is not None for row in walked if row["control"])
+    passed = control + drawn + parted == 0
+    met = all(statement["met"] for statement in statements) and passed
     _timing(asked, subjects)
     store.write_json(
         "summary.json",
         {
             "control_findings": control,
-            "control_passed": control + drawn == 0,
+            "control_passed": passed,
             "unconfirmed": sum(not row["confirmed"] for row in findings),
             "criteria": statements,
             "criteria_met": met,
@@ -155,7 +162,11 @@ def _conclude(
 
 
 def _metrics(
-    pair: str, base: dict[str, Any], rates: Sequence[dict[str, Any]], findings: Sequence[dict[str, Any]]
+    config: RunConfig,
+    pair: str,
+    base: dict[str, Any],
+    rates: Sequence[dict[str, Any]],
+    findings: Sequence[dict[str, Any]],
 ) -> dict[str, float | None]:
     mine = [row for row in findings if row["pair"] == pair and row["confirmed"]]
     accuracies = base["accuracy_reference"], base["accuracy_quantised"]
@@ -164,7 +175,7 @@ def _metrics(
         "agreement": base["agreement"],
         "accuracy_drop": accuracies[0] - accuracies[1] if known else None,
         "findings": len(mine),
-        "minimal_severity": min((row["severity"] for row in mine), default=1.0),
+        "minimal_severity": min((row["severity"] for row in mine if row["rung"] == config.own_rung.name), default=1.0),
     }
     for row in rates:
         if row["pair"] == pair and row["relation"] == EVERYTHING and enough(row):

@@ -17,25 +17,20 @@ from pydantic import (
 )
 
 import relations
-from diverget.objectives import LIMITS, Limit
-from diverget.problem import Bounded
 from diverget.space import Space
 from experiments.identity import by_content, content_digest
+from experiments.methods import GapsConfig, PatchwiseConfig, RatesConfig, RungConfig, SearchConfig, known_limits
 from experiments.parts import (
     PATH_KEYS,
     ImagesConfig,
-    PatchwiseConfig,
     QuantisedConfig,
-    RatesConfig,
     ReferenceConfig,
     RelationConfig,
     SceneConfig,
-    SearchConfig,
     SpaceConfig,
     SplitConfig,
     Strict,
     as_key,
-    named,
 )
 
 
@@ -54,6 +49,7 @@ class RunConfig(Strict):
     tier: Literal["in_spec", "stress"] = "stress"
     limits: dict[str, float] = Field({"psnr": 20.0})
     rates: RatesConfig = RatesConfig()
+    gaps: GapsConfig | None = None
     search: SearchConfig = SearchConfig()
     patchwise: PatchwiseConfig | None = None
     control: bool = True
@@ -78,17 +74,7 @@ class RunConfig(Strict):
         }
         return {**standing, **tree}
 
-    @field_validator("limits")
-    @classmethod
-    def _known_limits(cls, limits: dict[str, float]) -> dict[str, float]:
-        for name, bound in limits.items():
-            limit: Limit = named("a limit", LIMITS, name)
-            if not limit.lowest <= bound <= limit.highest:
-                allowed = (
-                    f"{limit.lowest:g}" if limit.lowest == limit.highest else f"{limit.lowest:g} to {limit.highest:g}"
-                )
-                raise ValueError(f"expected the limit {name} to be {allowed}, got {bound:g}; correct it")
-        return limits
+    _known_limits = field_validator("limits")(known_limits)
 
     @field_validator("criteria")
     @classmethod
@@ -124,7 +110,7 @@ class RunConfig(Strict):
                     f"expected quantised files beside the reference {reference.path.name}, got {made}: a .tflite "
                     "cannot be quantised; give its Keras file as the reference, or quantised files beside it"
                 )
-        if self.patchwise is not None and "severity" in self.limits:
+        if self.patchwise is not None and any("severity" in rung.limits for rung in self.rungs):
             painted = [arm.name for arm in self.patchwise.chosen if not arm.natural]
             if painted:
                 raise ValueError(
@@ -185,9 +171,16 @@ class RunConfig(Strict):
             }
         return Space.of([entry.relation for entry in chosen], tier=tier, narrowed=narrowed)
 
-    def bounded(self) -> list[Bounded]:
-        """The limits in force."""
-        return [Bounded(named("a limit", LIMITS, name), bound) for name, bound in self.limits.items()]
+    @property
+    def own_rung(self) -> RungConfig:
+        """The tier and the limits of the run itself."""
+        return RungConfig(tier=self.tier, limits=self.limits)
+
+    @property
+    def rungs(self) -> tuple[RungConfig, ...]:
+        """The ladder of the per-patch search; without one, the run's own rung."""
+        ladder = self.patchwise.ladder if self.patchwise is not None else ()
+        return ladder or (self.own_rung,)
 
     def effective(self) -> dict[str, Any]:
         """The whole config in JSON's types, defaults included."""

@@ -6,12 +6,13 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
-from experiments import figures, gallery, pictures
+from experiments import gallery, pictures
+from experiments.arms_section import patchwise
 from experiments.card import control, headline, how_mild, ranked, why_not
+from experiments.diversity import diversity
+from experiments.gap_section import gaps
 from experiments.measured import baseline, flips, rates, search
-from experiments.page import Alert, Plot, Section, Tile
+from experiments.page import Alert, Section, Tile
 from experiments.record import EVERYTHING, Row, Run, spoken
 from experiments.wording import count, interval, large, listed, number, percent, plural, size, without_folders
 
@@ -32,9 +33,10 @@ def alerts(run: Run) -> list[Alert]:
     if checked["passed"] is False:
         text = (
             f"The control failed: {listed(checked['pairs']) or 'a model'} must never part from itself, yet "
-            f"{plural(checked['findings'], 'finding')} and {plural(checked['revealed_draws'], 'draw')} say it does. "
+            f"{plural(checked['findings'], 'finding')}, {plural(checked['revealed_draws'], 'draw')} and "
+            f"{plural(checked['parted_patches'], 'per-patch search', 'per-patch searches')} say it does. "
             "Trust no number below until that is understood."
-            if checked["findings"] or checked["revealed_draws"]
+            if checked["findings"] or checked["revealed_draws"] or checked["parted_patches"]
             else f"The control failed: {listed(checked['pairs']) or 'a model'} does not pass against itself. Trust no "
             "number below until that is understood."
         )
@@ -151,7 +153,7 @@ def _tiles(run: Run, pair: Row) -> list[Tile]:
         tiles.append(Tile("agreement on clean patches", percent(line["agreement"]), f"of {count(patches)} patches"))
     if line["found"] is not None:
         beneath = f"mildest severity {number(line['severity'], 2)}" if line["found"] else "within the budget"
-        tiles.append(Tile("findings of the search", count(line["found"]), beneath))
+        tiles.append(Tile("findings", count(line["found"]), beneath))
     sizes = f"{size(pair['reference_model']['size_bytes'])} → {size(pair['quantised_model']['size_bytes'])}"
     return [*tiles, Tile("smaller than float", f"{line['smaller']:.1f}×", sizes)]
 
@@ -242,54 +244,6 @@ def findings(run: Run) -> Section:
     return Section("findings", "Findings", "findings.html", values)
 
 
-def patchwise(run: Run) -> Section:
-    """Every patch a search of its own: how many part, after how many queries, how mildly, for each arm."""
-    told, plots = [], []
-    for i, pair in enumerate(run.pairs):
-        mine = [row for row in run.patchwise if row["pair"] == pair["pair"]]
-        arms = {arm: [row for row in mine if row["arm"] == arm] for arm in dict.fromkeys(row["arm"] for row in mine)}
-        told += [_arm(spoken(pair), arm, rows) for arm, rows in arms.items()]
-        if mine and not pair["control"]:
-            plots.append(_success(spoken(pair), arms, number=i))
-    labelled = (run.manifest["config"].get("patchwise") or {}).get("labelled", False)
-    return Section("patches", "Patch by patch", "patchwise.html", {"rows": told, "plots": plots, "labelled": labelled})
-
-
-def _arm(name: str, arm: str, rows: list[Row]) -> Row:
-    n = len(rows)
-    reached = sorted(row["revealed"] for row in rows if row["revealed"] is not None)
-    severities = [row["severity"] for row in rows if row["severity"] is not None]
-    looks = sum(row["spent"] for row in rows) / 2
-    return {
-        "name": name,
-        "arm": arm,
-        "patches": n,
-        "apart": sum(row["apart"] is not None for row in rows) / n,
-        "revealed": len(reached) / n,
-        "median": str(reached[(n - 1) // 2]) if len(reached) > (n - 1) // 2 else f"> {rows[0]['budget']}",
-        "spent": sum(row["spent"] for row in rows) / n,
-        "severity": float(np.median(severities)) if severities else None,
-        "invalid": sum(row["invalid"] for row in rows) / looks if looks else None,
-    }
-
-
-def _success(name: str, arms: dict[str, list[Row]], *, number: int) -> Plot:
-    series = []
-    for arm, rows in arms.items():
-        at = np.array(sorted(row["revealed"] for row in rows if row["revealed"] is not None), dtype=np.float64)
-        share = np.arange(1, len(at) + 1) / len(rows)
-        end = float(rows[0]["budget"])
-        series.append(
-            (arm, np.concatenate([[0], at, [end]]), np.concatenate([[0], share, share[-1:] if len(at) else [0]]))
-        )
-    svg = figures.curves(
-        series, x="queries a patch", y="share of the patches REVEALED", name=f"patches-{number}",
-        label=f"Share of the patches on which {name} was revealed against queries a patch, by arm.",
-    )  # fmt: skip
-    reading = "The higher and the further left a curve rises, the more patches it reveals in fewer queries."
-    return Plot(f"Patches revealed against queries, {name}", svg, reading)
-
-
 def limits(run: Run) -> Section:
     """What the statement rests on, and what it does not cover."""
     rows = []
@@ -332,9 +286,11 @@ SECTIONS: tuple[Callable[[Run], Section], ...] = (
     data,
     baseline,
     rates,
+    gaps,
     search,
     patchwise,
     flips,
+    diversity,
     findings,
     limits,
     card,

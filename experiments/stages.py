@@ -13,7 +13,6 @@ import numpy as np
 
 from diverget import tables
 from diverget.baseline import baseline, check_better_than_chance
-from diverget.findings import Finding, distil, replay
 from diverget.models.model import predict_pair
 from diverget.models.tflite import TFLiteModel
 from diverget.outcome import Outcome
@@ -26,6 +25,7 @@ from diverget.search import search as generations
 from diverget.space import Space
 from diverget.store import Store
 from experiments.data import Material
+from experiments.methods import RungConfig
 from experiments.pairs import Pair, Subjects
 from experiments.progress import Screen
 from experiments.record import EVERYTHING
@@ -43,9 +43,10 @@ class Run:
     material: Material
     pool: ThreadPoolExecutor
 
-    def pose(self, pair: Pair, ids: np.ndarray) -> Problem:
-        """The problem of a pair over the patches `ids` in the run's own space."""
-        space = self.config.space_in(self.config.tier)
+    def pose(self, pair: Pair, ids: np.ndarray, rung: RungConfig | None = None) -> Problem:
+        """The problem of a pair over the patches `ids`, on the run's own rung or on another."""
+        rung = rung or self.config.own_rung
+        space = self.config.space_in(rung.tier)
         return pose(
             pair.reference,
             pair.quantised,
@@ -53,7 +54,7 @@ class Run:
             space,
             self.material.sensor,
             objectives=self.config.search.chosen_objectives,
-            limits=self.config.bounded(),
+            limits=rung.bounded(),
             pool=self.pool,
             seed=self.config.seed,
         )
@@ -189,17 +190,19 @@ def search(asked: Run, number: int, pair: Pair) -> None:
     objectives, limits = problem.objectives, problem.limits
     schema = tables.evaluations(problem.space, objectives, limits)
     total = _candidates(config, pair, problem)
+    known = problem.known_at_first()
     spent: dict[str, float] = {"seconds": 0.0, "queries": 0}
     with asked.screen.stage(f"search  {pair.name}", total=total) as stage:
 
         def evaluate(generation: Generation) -> tuple[np.ndarray, np.ndarray]:
+            nonlocal known
             name = _part(number, generation.number)
             if store.has(name):
                 rows = store.read_table(name)
                 _check_belongs(rows, generation, problem.space, store.path(name))
             else:
                 started = time.perf_counter()
-                evaluation = problem.evaluate(generation.u)
+                evaluation = problem.evaluate(generation.u, known=known)
                 spent["seconds"] += time.perf_counter() - started
                 spent["queries"] += problem.queries(len(generation.u))
                 rows = tables.rows(
@@ -214,6 +217,8 @@ def search(asked: Run, number: int, pair: Pair) -> None:
                     queries_each=problem.queries(1),
                 )
                 store.write_table(name, rows, schema)
+            if problem.remembers:
+                known = tables.remembered_of(rows, known)
             seen.update(
                 (r["patch"], r["reference_class"], r["quantised_class"]) for row in rows for r in row["revealed"]
             )
@@ -256,50 +261,3 @@ def _check_belongs(rows: Sequence[dict[str, Any]], generation: Generation, space
             f"Expected the candidates of generation {generation.number} in {path}, got others: the run was begun with "
             "other versions of the optimiser or of NumPy (see manifest.json); remove that run's folder and start again."
         )
-
-
-def findings(asked: Run, subjects: Subjects) -> list[dict[str, Any]]:
-    """Shrink and confirm what the searches found: `findings/` and, last of all, `findings.parquet`."""
-    store = asked.store
-    if store.has("findings.parquet"):
-        return store.read_table("findings.parquet")
-    rows: list[dict[str, Any]] = []
-    for number, pair in enumerate(subjects.pairs):
-        parts = sorted(store.path("evaluations").glob(f"part-{number:02d}-*.parquet"))
-        stored = [row for part in parts for row in store.read_table(str(part.relative_to(store.root)))]
-        leads = tables.leads_of(stored)
-        with asked.screen.stage(f"shrink  {pair.name}", total=1) as stage:
-            problem = asked.pose(pair, asked.material.assessed)
-            found = distil(
-                problem,
-                leads,
-                tables.values_of(stored, problem.space),
-                step=lambda done, steps, stage=stage: stage.to(done / steps),  # type: ignore[misc]
-            )
-            confirmed = _confirm(asked, pair, found)
-            stage.to(1, f"{sum(confirmed)} of {len(found)} confirmed")
-        for finding, sure in zip(found, confirmed, strict=True):
-            name = f"findings/{len(rows):04d}.npz"
-            store.write_arrays(name, finding.arrays)
-            rows.append(
-                {
-                    "finding": len(rows),
-                    "pair": pair.name,
-                    "control": pair.control,
-                    **finding.row,
-                    "confirmed": sure,
-                    "file": name,
-                }
-            )
-    store.write_table("findings.parquet", rows, tables.FINDINGS)
-    return rows
-
-
-def _confirm(asked: Run, pair: Pair, findings: Sequence[Finding]) -> list[bool]:
-    """Whether each finding reproduces alone, at batch size 1, in interpreters made for it."""
-    return [
-        replay(
-            finding.row, finding.arrays, (pair.reference.fresh(), pair.quantised.fresh()), asked.material.sensor
-        ).revealed
-        for finding in findings
-    ]

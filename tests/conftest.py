@@ -13,13 +13,13 @@ for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
 import numpy as np
 import pytest
 
-from diverget.objectives import LIMITS, OBJECTIVES
+from diverget.objectives import LIMITS
 from diverget.patches import cut
 from diverget.problem import Bounded, Problem, pose
 from diverget.scene import Scene
 from diverget.space import Space
 from relations import get
-from tests.toys import linear_pair, toy_scene
+from tests.toys import BLACK_BOX, linear_pair, toy_scene
 
 
 @pytest.fixture(scope="session")
@@ -65,7 +65,7 @@ def toy_problem(
         cut(scene, ids, size=5, margin=sum(space.margins((5, 5))), blocks=ids // 100),
         space,
         scene.sensor(),
-        objectives=OBJECTIVES,
+        objectives=BLACK_BOX,
         limits=[Bounded(LIMITS[0], 10.0)],
         pool=pool,
         seed=seed,

@@ -18,7 +18,8 @@ LAYER = {
     "loading": 1, "materials": 1, "landscape": 1, "synthetic": 2, "split": 1, "patches": 1,
     "space": 1, "spaces": 1, "outcome": 1, "baseline": 2, "objectives": 2,
     "problem": 3, "optimisers": 4, "search": 5, "shrink": 4, "archive": 4, "rates": 4, "findings": 5, "tables": 5,
-    "rays": 4, "lockstep": 4, "boundary": 5, "arms": 6, "baselines": 5,
+    "rays": 4, "front": 2, "lockstep": 4, "boundary": 5, "gaps": 5, "metropolis": 5, "evolution": 5,
+    "selection": 0, "arms": 6, "baselines": 5,
 }  # fmt: skip
 
 
@@ -61,7 +62,10 @@ def test_heavy_imports_stay_in_their_rooms(path: Path) -> None:
     found = {imported.partition(".")[0] for imported in imports(path)}
     where = name(path)
     if "pymoo" in found:
-        assert where in ("diverget/optimisers/__init__.py", "diverget/search.py")
+        assert where.startswith("diverget/evolution/") or where in (
+            "diverget/optimisers/__init__.py",
+            "diverget/search.py",
+        )
     if "cma" in found:
         assert where == "diverget/optimisers/covariance.py"
     if "yaml" in found:

@@ -9,9 +9,13 @@ import numpy as np
 
 from diverget.models import preprocessing
 from diverget.models.preprocessing import Preprocessing
+from diverget.objectives import OBJECTIVES, layer_divergence
 from diverget.scene import Scene
 
 IDENTITY = preprocessing.identity("hwb")
+
+BLACK_BOX = tuple(objective for objective in OBJECTIVES if objective.score is not layer_divergence)
+"""The objectives that a model without a file has."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ Settings and where they come from:
     novelty beyond a squared distance of 0.5    the authors' code; here the nearest neighbour is exact, there FLANN's
     iteration cap and time limit            not taken over: the budget of queries stands in their place
 
+The rules that do not depend on what is mutated stand in `diverget.selection`.
+
 What is ours: a disagreement ends the published search, while here the engine decides (the follow-up may lie outside the
 limits, be tied, or the reference may have moved). Where it goes on, the operator is credited as for a find and the
 fitness decides about the mutant as about any other.
@@ -35,18 +37,10 @@ import numpy as np
 from diverget.baselines import groups
 from diverget.baselines.mutations import OPERATORS, mutated
 from diverget.lockstep import Arena, Arm, Asked, Seen
-
-DELTA = 1e-3
-"""What difference of probabilities novelty is worth, and the change that the shipped rule takes note of."""
-
-NOVEL = 0.5
-"""A pair of probability vectors is new beyond this squared Euclidean distance from every known one."""
+from diverget.selection import DELTA, NONE, drawn, from_the_last, not_below, ranked, remembered
 
 STAY = 1 - 1 / len(OPERATORS)
 """1 − p: a proposal k ranks worse than the last accepted operator is taken with probability (1 − p)^k."""
-
-NONE = -1
-"""In place of an operator, before the first acceptance."""
 
 IMAGES = 8
 """Images that are held for each patch under way, at worst."""
@@ -59,34 +53,17 @@ Acceptance = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np
 merit of the last accepted one, 0 at the source."""
 
 
-def from_the_last(useful: np.ndarray, tried: np.ndarray, last: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Metropolis-Hastings from the rank of the last accepted operator: the look-up mended.
-
-    Proposals are uniform and repeated until one is taken, as published, so the choice has probability proportional to
-    min(1, (1 − p)^(k_new − k_last)); it is drawn so at once.
-    """
-    ranks = ranked(useful, tried, rng)
-    came = np.take_along_axis(ranks, np.maximum(last, 0)[:, None], axis=1)
-    return _drawn(np.where(last[:, None] == NONE, 1.0, STAY ** np.maximum(ranks - came, 0)), rng)
-
-
 def from_nowhere(useful: np.ndarray, tried: np.ndarray, last: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The look-up as shipped: it compares names with objects and always returns rank −1.
 
     So the choice has no memory: probability proportional to (1 − p)^rank, 0.216 for the best to 0.086 for the worst.
     """
-    return _drawn(np.where(last[:, None] == NONE, 1.0, STAY ** (ranked(useful, tried, rng) + 1)), rng)
+    return drawn(np.where(last[:, None] == NONE, 1.0, STAY ** (ranked(useful, tried, rng) + 1)), rng)
 
 
 def at_random(useful: np.ndarray, tried: np.ndarray, last: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Uniform: what shows whether ranks are worth anything."""
     return rng.integers(useful.shape[1], size=len(last))
-
-
-def not_below(difference: np.ndarray, novel: np.ndarray, best: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """As described: H = |difference| / δ + novelty, accepted when H is at least the best."""
-    merit = np.abs(difference) / DELTA + novel
-    return merit >= best, merit
 
 
 def changed_or_new(difference: np.ndarray, novel: np.ndarray, best: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -133,33 +110,6 @@ def dflare(variant: str = "as_described") -> Arm:
     return arm
 
 
-def ranked(useful: np.ndarray, tried: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The rank of every operator, (n, operators): 0 for the best score, equal scores in random order."""
-    score = useful / (tried + 1e-7)
-    order = np.lexsort((rng.random(score.shape), -score), axis=1)
-    ranks = np.empty_like(order)
-    np.put_along_axis(ranks, order, np.broadcast_to(np.arange(order.shape[1]), order.shape), axis=1)
-    return ranks
-
-
-def remembered(known: np.ndarray, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which states are new to their patch, (n,) bool, and the memory with them in it.
-
-    Args:
-        known: (slots, n, 2k) float32, the states of every patch, infinity in slots not yet used; written to.
-        states: (n, 2k) float32, both models' probabilities side by side.
-    """
-    nearest = np.full(len(states), np.inf)
-    for slot in known:
-        np.minimum(nearest, ((slot - states) ** 2).sum(axis=1), out=nearest)
-    novel = nearest > NOVEL
-    used = np.isfinite(known[:, :, 0]).sum(axis=0)
-    if (used[novel] == len(known)).any():
-        known = np.concatenate([known, np.full_like(known, np.inf)])
-    known[used[novel], np.flatnonzero(novel)] = states[novel]
-    return novel, known
-
-
 def _search(arena: Arena, group: np.ndarray, how: Variant) -> Generator[Asked, Seen, None]:
     problem, sensor, members = arena.problem, arena.problem.sensor, arena.members[group]
     current = np.array(problem.patches.source(members))
@@ -188,9 +138,3 @@ def _search(arena: Arena, group: np.ndarray, how: Variant) -> Generator[Asked, S
         useful[each, operator] += accepted | (reference.argmax(axis=1) != quantised.argmax(axis=1))
         best, last = np.where(accepted, merit, best), np.where(accepted, operator, last)
         current[accepted] = mutant[accepted]
-
-
-def _drawn(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One column of each row (n, m) with probability proportional to its weight, (n,)."""
-    upto = np.cumsum(weights, axis=1)
-    return np.minimum((upto <= rng.random((len(weights), 1)) * upto[:, -1:]).sum(axis=1), weights.shape[1] - 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -57,30 +58,53 @@ class TFLiteModel:
         Raises:
             ValueError: z has another shape or type.
         """
+        found = np.empty((len(z), self.classes), dtype=np.float32)
+        for start, part, count in self._parts(z):
+            found[start : start + count] = self._session().run(part).reshape(-1, self.classes)[:count]
+        return softmax(found) if self.logits else found
+
+    def inner(self, z: np.ndarray, tensors: Sequence[int]) -> list[np.ndarray]:
+        """The activations of `tensors` of the graph for prepared inputs z, one array (n, values) float32 each.
+
+        They come from an interpreter of their own, so this costs as much as `infer`. A tensor has the batch as its
+        first axis.
+
+        Raises:
+            ValueError: z has another shape or type.
+        """
+        found: list[list[np.ndarray]] = [[] for _ in tensors]
+        for _, part, count in self._parts(z):
+            session = self._session(inner=True)
+            session.run(part)
+            for held, index in zip(found, tensors, strict=True):
+                held.append(session.held(index).reshape(len(part), -1)[:count])
+        return [np.concatenate(held) for held in found]
+
+    def _parts(self, z: np.ndarray) -> Iterator[tuple[int, np.ndarray, int]]:
+        """Batches as the interpreter takes them: where each starts, its rows, and how many of them are no padding."""
         if z.shape[1:] != self.input_shape or z.dtype != np.float32:
             raise ValueError(
                 f"Expected prepared inputs (n, {', '.join(map(str, self.input_shape))}) float32 for the model "
                 f"{self.name!r}, got shape {z.shape}, {z.dtype}; mend its preprocessing or the patch size."
             )
-        session = self._session()
         rows = self.graph.rows
-        found = np.empty((len(z), self.classes), dtype=np.float32)
         for start in range(0, len(z), rows):
             part = z[start : start + rows]
-            short = rows - len(part) if self.graph.fixed else 0
-            if short:
-                part = np.concatenate([part, np.repeat(part[-1:], short, axis=0)])
-            found[start : start + rows] = session.run(part).reshape(-1, self.classes)[: len(z) - start]
-        return softmax(found) if self.logits else found
+            count = len(part)
+            if self.graph.fixed and count < rows:
+                part = np.concatenate([part, np.repeat(part[-1:], rows - count, axis=0)])
+            yield start, part, count
 
     def fresh(self) -> TFLiteModel:
         """The same model with interpreters of its own, none of them used yet."""
         return replace(self, _own=threading.local())
 
-    def _session(self) -> Session:
-        session: Session | None = getattr(self._own, "session", None)
+    def _session(self, *, inner: bool = False) -> Session:
+        name = "inner" if inner else "session"
+        session: Session | None = getattr(self._own, name, None)
         if session is None:
-            session = self._own.session = Session(self.content, kernels=self.kernels, threads=self.threads)
+            session = Session(self.content, kernels=self.kernels, threads=self.threads, inner=inner)
+            setattr(self._own, name, session)
         return session
 
 

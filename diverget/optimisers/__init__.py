@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -87,7 +87,7 @@ def pso(population: int, objectives: int) -> Any:
 
 
 def de(population: int, objectives: int) -> Any:
-    """Differential evolution, DE/rand/1/bin.
+    """Differential evolution, pymoo's default variant DE/best/1/bin.
 
     Source: Storn and Price, Differential evolution, J. Global Optimization 11, 1997.
     """
@@ -102,31 +102,20 @@ def cmaes(population: int, objectives: int) -> Any:
     Source: Hansen and Ostermeier, Completely derandomized self-adaptation in evolution strategies, Evolutionary
         Computation 9(2), 2001.
     """
-    from pymoo.core.algorithm import Algorithm
-    from pymoo.core.population import Population
-
     from diverget.optimisers.covariance import CovarianceSearch
 
-    class Adapted(Algorithm):  # type: ignore[misc]
-        """`CovarianceSearch` as pymoo asks and tells, drawing from pymoo's seeded generator."""
+    return _asked_and_told(lambda dimensions, rng: CovarianceSearch(population, dimensions, rng))
 
-        def _setup(self, problem: Any, **_: Any) -> None:
-            self.inner = CovarianceSearch(population, problem.n_var, self.random_state)
 
-        def _initialize_infill(self) -> Any:
-            return self._infill()
+def metropolis(population: int, objectives: int) -> Any:
+    """Metropolis-Hastings: chains in parallel, one coordinate mutated at a time, chosen by rank of success.
 
-        def _infill(self) -> Any:
-            return Population.new("X", self.inner.ask())
+    Source: Tian et al., Finding deviated behaviors of the compressed DNN models for image classifications (DFLARE),
+        ACM TOSEM 32(5), 2023: how the next operator is chosen; here the operators are coordinates.
+    """
+    from diverget.optimisers.chains import Chains
 
-        def _initialize_advance(self, infills: Any = None, **_: Any) -> None:
-            self._advance(infills)
-
-        def _advance(self, infills: Any = None, **_: Any) -> None:
-            self.inner.tell(infills.get("F")[:, 0], infills.get("CV")[:, 0])
-            self.pop = infills
-
-    return Adapted()
+    return _asked_and_told(lambda dimensions, rng: Chains(population, dimensions, rng))
 
 
 def nsga2(population: int, objectives: int) -> Any:
@@ -278,6 +267,40 @@ def directions(population: int, objectives: int) -> np.ndarray:
     return np.asarray(towards, dtype=np.float64)
 
 
+class _Inner(Protocol):
+    """A search by ask and tell that knows nothing of pymoo."""
+
+    def ask(self) -> np.ndarray: ...
+    def tell(self, scores: np.ndarray, excess: np.ndarray) -> None: ...
+
+
+def _asked_and_told(start: Callable[[int, np.random.Generator], _Inner]) -> Any:
+    """`start(dimensions, rng)` as pymoo asks and tells, drawing from pymoo's seeded generator."""
+    from pymoo.core.algorithm import Algorithm
+    from pymoo.core.population import Population
+
+    class Adapted(Algorithm):  # type: ignore[misc]
+        """It weighs one score."""
+
+        def _setup(self, problem: Any, **_: Any) -> None:
+            self.inner = start(problem.n_var, self.random_state)
+
+        def _initialize_infill(self) -> Any:
+            return self._infill()
+
+        def _infill(self) -> Any:
+            return Population.new("X", self.inner.ask())
+
+        def _initialize_advance(self, infills: Any = None, **_: Any) -> None:
+            self._advance(infills)
+
+        def _advance(self, infills: Any = None, **_: Any) -> None:
+            self.inner.tell(infills.get("F")[:, 0], infills.get("CV")[:, 0])
+            self.pop = infills
+
+    return Adapted()
+
+
 def _less_broken(pop: Any, P: np.ndarray, *, random_state: np.random.Generator, **_: Any) -> np.ndarray:
     """The winners of NSGA-III's tournaments: who breaks the limits less, by lot where both break them equally."""
     excess = pop.get("CV")[:, 0][P]
@@ -293,6 +316,7 @@ OPTIMISERS = (
     Optimiser(pso, most=1),
     Optimiser(de, most=1),
     Optimiser(cmaes, most=1),
+    Optimiser(metropolis, most=1),
     Optimiser(nsga2),
     Optimiser(nsga3, least=2, directed=True),
     Optimiser(moead, least=2, limits=False, directed=True),

@@ -2,7 +2,8 @@
 
 For each network: the queries a second of `Problem.evaluate` (distort, prepare, ask both, measure, judge, score)
 over those of nothing but the two interpreters fed with prepared inputs, on the same rows with the same worker
-threads, in turn within one process. 1.00 would mean that everything but inference is free.
+threads, in turn within one process. 1.00 would mean that everything but inference is free. The same for the walk to
+the boundary, every patch a search of its own, which is set beside a loop over single patches as well.
 """
 
 from __future__ import annotations
@@ -14,13 +15,17 @@ for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
     os.environ[_variable] = "1"
 
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 
+from diverget import lockstep
+from diverget.boundary import Boundary
 from diverget.problem import Problem
 from diverget.scene import Scene
 from diverget.store import Store
@@ -29,9 +34,15 @@ from experiments.config import load
 from experiments.pairs import prepare
 from experiments.progress import Screen
 from experiments.stages import Run
+from relations import psnr
 
 ROOT = Path(__file__).resolve().parents[2]
 ROUNDS = 5
+PATCHES = 256
+BUDGET = 40
+"""Queries a patch of the walk to the boundary."""
+
+SINGLES = 200
 FOUR = "[gaussian_blur, brightness, offset, gaussian_noise]"
 
 
@@ -55,13 +66,12 @@ def raw_seconds(problem: Problem, prepared: np.ndarray, rows: int) -> float:
     return time.perf_counter() - started
 
 
-def measure(name: str, *, patch: int, candidates: int, every: int = 1, relations: str | None = None) -> None:
-    """Print the ratio for one network: median of the rounds, each with both in turn.
+@contextmanager
+def posed(name: str, *, patch: int, every: int = 1, relations: str | None = None) -> Iterator[tuple[str, Problem]]:
+    """The pair and the problem of one network of the zoo and its int8 version, hardly trained.
 
     Args:
-        name: of the zoo.
         patch: side of the patches.
-        candidates: of one generation.
         every: only each so many-th band of the embedded scene.
         relations: those of the space, as YAML; without it, those of the quickstart.
     """
@@ -74,7 +84,7 @@ def measure(name: str, *, patch: int, candidates: int, every: int = 1, relations
             "quantisations=[int8]",
             "control=false",
             f"scene.patch={patch}",
-            "split.assessed=96",
+            f"split.assessed={PATCHES}",
             *([f"relations={relations}"] if relations else []),
         ],
     )
@@ -89,22 +99,74 @@ def measure(name: str, *, patch: int, candidates: int, every: int = 1, relations
         run = Run(config, store, screen, material, pool)
         pair = prepare(config, material, store, screen, cache=ROOT / "runs" / "cache").pairs[0]
         problem = run.pose(pair, material.assessed)
-        u = np.random.default_rng(1).random((candidates, problem.space.dimensions))
-        prepared = problem.reference.preprocessing.apply(problem.patches.source())
-        rows = candidates * len(problem.patches)
-        search_seconds(problem, u[:2])
-        raw_seconds(problem, prepared, 200)
-        pairs = [(search_seconds(problem, u), raw_seconds(problem, prepared, rows)) for _ in range(ROUNDS)]
+        yield f"{pair.name:<15} {len(problem.space.slots)} relations on {patch} × {patch} × {scene.bands}", problem
+
+
+def together(label: str, problem: Problem, *, rows: int) -> None:
+    """Print what the search over all patches reaches: median of the rounds, each with both in turn."""
+    m = max(2, rows // len(problem.patches))
+    u = np.random.default_rng(1).random((m, problem.space.dimensions))
+    prepared = problem.reference.preprocessing.apply(problem.patches.source())
+    rows = m * len(problem.patches)
+    search_seconds(problem, u[:2])
+    raw_seconds(problem, prepared, 200)
+    pairs = [(search_seconds(problem, u), raw_seconds(problem, prepared, rows)) for _ in range(ROUNDS)]
     ratios = sorted(raw / search for search, raw in pairs)
     speed = 2 * rows / np.median([search for search, _ in pairs])
     print(
-        f"{pair.name:<15} {len(problem.space.slots)} relations on {patch} × {patch} × {scene.bands}: "
-        f"{speed:8,.0f} queries/s, {np.median(ratios):.2f} of raw inference ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+        f"{label}: {speed:8,.0f} queries/s, {np.median(ratios):.2f} of raw inference "
+        f"({ratios[0]:.2f} to {ratios[-1]:.2f})"
     )
 
 
+def by_patch(label: str, problem: Problem) -> None:
+    """Print what the walk to the boundary reaches on every patch, beside a loop that takes one patch at a time."""
+    members = np.arange(len(problem.patches))
+    prepared = problem.reference.preprocessing.apply(problem.patches.source())
+    raw_seconds(problem, prepared, 200)
+    walks = []
+    for turn in range(ROUNDS // 2):
+        started = time.perf_counter()
+        trace = lockstep.run(
+            problem,
+            Boundary(),
+            members=members,
+            budget=BUDGET,
+            rng=np.random.default_rng(turn),
+            until=lockstep.Until.SPENT,
+        )
+        seconds = time.perf_counter() - started
+        walks.append((seconds, raw_seconds(problem, prepared, trace.rows), trace.rows))
+    ratio = np.median([raw / seconds for seconds, raw, _ in walks])
+    speed = np.median([2 * rows / seconds for seconds, _, rows in walks])
+    single = one_at_a_time(problem)
+    print(
+        f"{label}, patch by patch: {speed:8,.0f} queries/s, {ratio:.2f} of raw inference, "
+        f"{speed / single:.1f} times a loop over single patches"
+    )
+
+
+def one_at_a_time(problem: Problem) -> float:
+    """Queries a second of a loop that distorts, measures and asks one patch after the other, in one thread."""
+    rng, neutral = np.random.default_rng(3), problem.space.neutral()
+    started = time.perf_counter()
+    for row in range(SINGLES):
+        patch = np.array([row % len(problem.patches)])
+        u = neutral + 0.1 * (rng.random((1, len(neutral))) - neutral)
+        follow_up = problem.follow_ups(problem.space.decode(u), patch)
+        psnr(problem.patches.source(patch), follow_up, peak=problem.sensor.high - problem.sensor.low)
+        problem.reference.predict_proba(follow_up)
+        problem.quantised.predict_proba(follow_up)
+    return 2 * SINGLES / (time.perf_counter() - started)
+
+
 if __name__ == "__main__":
-    measure("hybridsn", patch=15, candidates=4)
-    measure("depthwise", patch=11, candidates=40)
-    measure("depthwise", patch=25, candidates=10)
-    measure("depthwise", patch=25, candidates=10, every=4, relations=FOUR)
+    for network, side, bands, chain, rows in (
+        ("hybridsn", 15, 1, None, 400),
+        ("depthwise", 11, 1, None, 4000),
+        ("depthwise", 25, 1, None, 1000),
+        ("depthwise", 25, 4, FOUR, 1000),
+    ):
+        with posed(network, patch=side, every=bands, relations=chain) as (told, problem):
+            together(told, problem, rows=rows)
+            by_patch(told, problem)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -123,14 +124,56 @@ def test_what_a_store_answers_is_told_in_the_models_place(loose: Problem) -> Non
     np.testing.assert_array_equal(first.mildest, again.mildest)
 
 
-def test_the_mildest_revealed_point_is_kept(loose: Problem) -> None:
+def test_the_mildest_revealed_point_of_each_class_is_kept(loose: Problem) -> None:
     trace = traced(loose, rows=5, budget=100, until=Until.SPENT)
-    found = np.flatnonzero(np.isfinite(trace.severity))
-    assert len(found)
-    values = loose.space.decode(trace.mildest[found])
-    np.testing.assert_allclose(loose.space.severity(values), trace.severity[found])
-    evidence = loose.rows(values, trace.members[found])
+    patches, given = np.nonzero(np.isfinite(trace.severity))
+    assert len(patches)
+    values = loose.space.decode(trace.mildest[patches, given])
+    np.testing.assert_allclose(loose.space.severity(values), trace.severity[patches, given])
+    evidence = loose.rows(values, trace.members[patches])
     assert (lockstep.judge(evidence) == Outcome.REVEALED).all()
+    np.testing.assert_array_equal(evidence.quantised.argmax(axis=1), given)
+    least = trace.severity.min(axis=1)
+    of_patch = given == trace.severity.argmin(axis=1)[patches]
+    np.testing.assert_allclose(evidence.psnr[of_patch], trace.psnr[patches[of_patch]])
+    assert (np.isfinite(least) == (trace.revealed != NEVER)).all()
+
+
+def test_every_improvement_is_told_with_its_queries(loose: Problem) -> None:
+    kept = []
+
+    def recorded(number: int, asked: Asked):
+        kept.append((asked, lockstep.seen_by_models(loose, members, asked)))
+        return kept[-1][1]
+
+    members = eligible(loose)
+    trace = run(
+        loose, uniform(3), members=members, budget=90, rng=np.random.default_rng(4), until=Until.SPENT, look=recorded
+    )
+    told = list(zip(*vars(trace.milder).values(), strict=True))
+    expected = []
+    for patch in range(len(members)):
+        queries, least = 0, np.inf
+        for asked, evidence in kept:
+            outcomes = lockstep.judge(evidence)
+            for row in np.flatnonzero(asked.patches == patch):
+                queries += 2
+                if outcomes[row] == Outcome.REVEALED and evidence.severity[row] < least:
+                    least = evidence.severity[row]
+                    expected.append((patch, queries, least))
+    assert sorted(told) == sorted(expected) and len(expected) > len({patch for patch, *_ in expected})
+    assert {patch: queries for patch, queries, _ in reversed(told)} == {
+        patch: trace.revealed[patch] for patch in np.flatnonzero(trace.revealed != NEVER)
+    }
+
+
+def test_the_front_is_of_what_lies_within_the_limits(loose: Problem) -> None:
+    trace = traced(loose, rows=4, budget=80, until=Until.SPENT)
+    front = trace.front
+    assert set(front.patches) == set(range(len(trace.members)))
+    for patch in range(len(trace.members)):
+        mine = front.patches == patch
+        assert (np.diff(front.severity[mine]) > 0).all() and (np.diff(front.divergence[mine]) > 0).all()
 
 
 def test_images_of_an_arms_own_are_judged_like_points(loose: Problem) -> None:
@@ -159,12 +202,6 @@ def test_an_arm_may_stop_by_itself(loose: Problem) -> None:
 
 
 def test_nan_of_a_model_is_refused_with_its_patch(loose: Problem) -> None:
-    members = eligible(loose)
-
-    def broken(number: int, asked: Asked):
-        evidence = loose.rows(loose.space.decode(asked.u), members[asked.patches])
-        evidence.quantised[2, 0] = np.nan
-        return evidence
-
+    broken = replace(loose, quantised=replace(loose.quantised, weights=loose.quantised.weights * np.nan))
     with pytest.raises(ValueError, match=r"finite probabilities, got NaN or infinity for patch \d+ at \["):
-        run(loose, uniform(1), members=members, budget=60, rng=np.random.default_rng(1), look=broken)
+        run(broken, uniform(1), members=eligible(loose), budget=60, rng=np.random.default_rng(1))

@@ -5,13 +5,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from skimage.metrics import structural_similarity
 
+from diverget import tables
 from diverget.objectives import LIMITS, OBJECTIVES, Limit, Objective
 from diverget.outcome import Evidence, Outcome, judge
-from diverget.problem import Bounded, Problem
+from diverget.problem import Bounded, Problem, pose
 from diverget.scene import Scene
+from diverget.space import rows_of
 from tests.conftest import toy_problem
 
 OBJECTIVE = {objective.name: objective for objective in OBJECTIVES}
@@ -30,11 +33,14 @@ def evidence(
     angle: float = 0.1,
     ssim: float = 0.9,
     within: bool = True,
+    layers: float = 0.3,
+    novel: float = 0.0,
 ) -> Evidence:
     """One row."""
     sides = (np.array([p], dtype=np.float32) for p in (source, source, reference, quantised))
     measures = (np.array([value]) for value in (severity, psnr, angle))
-    return Evidence(*sides, 1e-4, 1e-4, *measures, np.array([within]), np.array([ssim]))
+    more = (np.array([value]) for value in (ssim, layers, novel))
+    return Evidence(*sides, 1e-4, 1e-4, *measures, np.array([within]), *more)
 
 
 def score(name: str, seen: Evidence) -> float:
@@ -68,6 +74,8 @@ BY_HAND = [
     ("k_uncertainty", evidence(SURE, UNSURE), -(0.5 + 0.05) / 2),
     ("k_uncertainty", evidence([0.5, 0.0, 0.5], [0.5, 0.5, 0.0]), 0.0),
     ("k_uncertainty", evidence([1, 0, 0], [0, 0, 1]), -1.0),
+    ("novelty", evidence(novel=1.0), 1.0),
+    ("layer_divergence", evidence(layers=0.25), 0.25),
     ("severity", evidence(severity=0.3), 0.3),
     ("spectral_angle", evidence(angle=0.2), 0.2),
     ("rmse", evidence(psnr=40.0), 0.01),
@@ -98,6 +106,8 @@ MORE_WANTED = {
     "margin_gap": (evidence(SURE, UNSURE), evidence(SURE, OTHER)),
     "top1_gap": (evidence(SURE, UNSURE), evidence(SURE, OTHER)),
     "k_uncertainty": (evidence(SURE, SURE), evidence(UNSURE, UNSURE)),
+    "novelty": (evidence(novel=0.0), evidence(novel=1.0)),
+    "layer_divergence": (evidence(layers=0.1), evidence(layers=0.2)),
     "severity": (evidence(severity=0.4), evidence(severity=0.3)),
     "spectral_angle": (evidence(angle=0.4), evidence(angle=0.3)),
     "rmse": (evidence(psnr=20.0), evidence(psnr=30.0)),
@@ -137,8 +147,10 @@ def test_probabilities_of_any_number_of_classes_have_a_runner_up() -> None:
 
 def test_what_nobody_measured_is_one_nan() -> None:
     seen = evidence()
-    without = Evidence(*[vars(seen)[name] for name in vars(seen) if name != "ssim"])
-    assert np.shape(without.ssim) == () and np.isnan(without.ssim)
+    optional = ("ssim", "layers", "novel")
+    without = Evidence(*[vars(seen)[name] for name in vars(seen) if name not in optional])
+    for name in optional:
+        assert np.shape(getattr(without, name)) == () and np.isnan(getattr(without, name))
 
 
 def asked(problem: Problem, *names: str, limits: Sequence[tuple[str, float]] = ()) -> Problem:
@@ -225,3 +237,65 @@ def test_follow_ups_without_a_severity_cannot_be_limited_in_it(wide: Problem) ->
     assert shown.within.all() and np.isnan(shown.severity).all()
     with pytest.raises(ValueError, match="no limit on the severity"):
         asked(wide, "severity", limits=[("severity", 0.5)]).shown(x, np.arange(3))
+
+
+def test_a_state_is_new_until_it_is_known(wide: Problem) -> None:
+    """Against a twin in plain Python: generations in order, every patch with a memory of its own."""
+    problem = replace(asked(wide, "novelty", "severity"), limits=wide.limits)
+    schema = tables.evaluations(problem.space, problem.objectives, problem.limits)
+    rng, known = np.random.default_rng(4), problem.known_at_first()
+    lists = [[state] for state in known[0]]
+    shares = []
+    for generation in range(6):
+        u = rng.random((9, problem.space.dimensions))
+        evaluation = problem.evaluate(u, known=known)
+        n = len(problem.patches)
+        seen = problem.rows(rows_of(evaluation.values, np.repeat(np.arange(9), n)), np.tile(np.arange(n), 9))
+        states = np.concatenate([seen.reference, seen.quantised], axis=1)
+        novel = [
+            bool(seen.within[row]) and all(((states[row] - old) ** 2).sum() > 0.5 for old in lists[row % n])
+            for row in range(9 * n)
+        ]
+        np.testing.assert_allclose(evaluation.scores[:, 0], np.reshape(novel, (9, n)).mean(axis=1))
+        shares.append(np.mean(novel))
+        for row in np.flatnonzero(novel):
+            if all(((states[row] - old) ** 2).sum() > 0.5 for old in lists[row % n]):
+                lists[row % n].append(states[row])
+        rows = tables.rows(
+            evaluation,
+            problem.space,
+            problem.objectives,
+            problem.limits,
+            pair="toy",
+            control=False,
+            generation=generation,
+            first=0,
+            queries_each=1,
+        )
+        kept = pa.Table.from_pylist(rows, schema=schema).to_pylist()
+        known = tables.remembered_of(kept, known)
+        np.testing.assert_array_equal(known, tables.remembered_of(rows, known))
+        assert np.isfinite(known[:, :, 0]).sum(axis=0).tolist() == [len(own) for own in lists]
+    assert shares[0] > 2 * np.mean(shares[1:]) > 0, "what is seen again is not new"
+
+
+def test_an_unasked_memory_costs_nothing(wide: Problem) -> None:
+    problem = asked(wide, "severity")
+    assert not problem.remembers
+    assert not problem.evaluate(np.random.default_rng(1).random((3, problem.space.dimensions))).novel.any()
+    assert "novel" not in tables.evaluations(problem.space, problem.objectives, problem.limits).names
+
+
+def test_networks_without_a_file_have_no_layers_to_compare(wide: Problem) -> None:
+    with pytest.raises(ValueError, match=r"Expected two \.tflite networks .* got 'toy'"):
+        pose(
+            wide.reference,
+            wide.quantised,
+            wide.patches,
+            wide.space,
+            wide.sensor,
+            objectives=[OBJECTIVE["layer_divergence"]],
+            limits=(),
+            pool=wide.pool,
+            seed=1,
+        )

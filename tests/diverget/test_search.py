@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from diverget import tables
-from diverget.archive import mildest
+from diverget.archive import Lead, mildest
 from diverget.findings import distil, replay
 from diverget.optimisers import OPTIMISERS, Optimiser, directions, fitting
+from diverget.optimisers.chains import Chains
 from diverget.optimisers.covariance import CovarianceSearch
 from diverget.optimisers.geometry import survive
 from diverget.outcome import Outcome, judge
@@ -221,7 +222,7 @@ def test_three_objectives_are_weighed_and_one_may_say_nothing(optimiser: Optimis
 
 
 def test_which_optimisers_weigh_what() -> None:
-    assert fitting(1, limits=True) == ["random", "ga", "pso", "de", "cmaes", "nsga2"]
+    assert fitting(1, limits=True) == ["random", "ga", "pso", "de", "cmaes", "metropolis", "nsga2"]
     assert fitting(2, limits=True) == ["random", "nsga2", "nsga3", "agemoea", "smsemoa", "rvea"]
     assert fitting(5, limits=False) == ["random", "nsga2", "nsga3", "moead", "agemoea", "rvea"]
     assert [BY_NAME[name].objectives for name in ("ga", "random", "moead", "smsemoa")] == [
@@ -280,6 +281,34 @@ def test_cmaes_ranks_what_breaks_the_limits_last(monkeypatch: pytest.MonkeyPatch
     assert np.argsort(told[0]).tolist() == [2, 4, 0, 3, 1]
     arm.tell(np.array([7.0, -9.0, 5.0, -8.0, 6.0]), np.array([0.5, 0.2, 0.3, 0.1, 0.4]))
     assert np.argsort(told[1]).tolist() == [3, 1, 2, 4, 0]
+
+
+def test_metropolis_moves_one_coordinate_of_chains_that_never_get_worse() -> None:
+    """A twin in plain Python keeps the chains, and the tally that all of them share."""
+    chains = Chains(6, 5, np.random.default_rng(2))
+    chain = chains.ask().copy()
+    state = [(np.inf, np.inf)] * 6
+    useful, tried = np.zeros((2, 5), dtype=int)
+    taken_in_all = 0
+    for step in range(200):
+        asked = chains.ask()
+        scores, excess = ((asked - 0.3) ** 2).sum(axis=1), np.maximum(0.45 - asked[:, 0], 0)
+        for row in range(6):
+            moved = np.flatnonzero(asked[row] != chain[row])
+            assert len(moved) <= (1 if step else 0)
+            new = (float(excess[row]), 0.0 if excess[row] > 0 else float(scores[row]))
+            taken = new <= state[row]
+            if step and len(moved):
+                tried[moved] += 1
+                useful[moved] += taken
+            if taken:
+                chain[row], state[row] = asked[row], new
+                taken_in_all += step > 0
+        chains.tell(scores, excess)
+        np.testing.assert_array_equal(chains._tried, tried)
+        np.testing.assert_array_equal(chains._useful, useful)
+    assert all(broken == 0 for broken, _ in state) and 0.1 < taken_in_all / 1194 < 0.9
+    np.testing.assert_allclose(chain, np.tile([0.45, 0.3, 0.3, 0.3, 0.3], (6, 1)), atol=0.06)
 
 
 @pytest.fixture
@@ -346,23 +375,26 @@ def rows(problem: Problem, evaluation: Evaluation) -> list[dict]:
     )
 
 
+def leads(evaluation: Evaluation) -> list[Lead]:
+    return mildest(zip(range(len(evaluation.u)), evaluation.severity, evaluation.revealed, strict=True))
+
+
 def test_shrinking_keeps_the_outcome_and_is_never_more_severe(problem: Problem, evaluation: Evaluation) -> None:
-    leads = tables.leads_of(rows(problem, evaluation))
-    findings = distil(problem, leads, evaluation.values)
-    assert len(findings) == len(leads) > 5
+    findings = distil(problem, leads(evaluation), evaluation.values)
+    assert len(findings) == len(leads(evaluation)) > 5
     assert all(finding.row["severity"] <= finding.row["severity_found"] for finding in findings)
     assert np.mean([f.row["severity"] < 0.5 * f.row["severity_found"] for f in findings]) > 0.5
 
 
 def test_every_finding_replays_alone_bit_for_bit(problem: Problem, evaluation: Evaluation) -> None:
-    findings = distil(problem, tables.leads_of(rows(problem, evaluation)), evaluation.values)
+    findings = distil(problem, leads(evaluation), evaluation.values)
     for finding in findings:
         came = replay(finding.row, finding.arrays, (problem.reference, problem.quantised), problem.sensor)
         assert came.revealed and came.identical
 
 
 def test_a_tampered_finding_does_not_replay(problem: Problem, evaluation: Evaluation) -> None:
-    finding = distil(problem, tables.leads_of(rows(problem, evaluation))[:1], evaluation.values)[0]
+    finding = distil(problem, leads(evaluation)[:1], evaluation.values)[0]
     models = (problem.reference, problem.quantised)
     changed = {**finding.arrays, "source": finding.arrays["source"] * np.float32(0.9)}
     assert not replay(finding.row, changed, models, problem.sensor).identical
@@ -386,7 +418,7 @@ def test_stored_rows_give_back_what_the_optimiser_was_told(
 
 
 def test_the_mildest_rows_are_really_revealed(problem: Problem, evaluation: Evaluation) -> None:
-    lead = tables.leads_of(rows(problem, evaluation))[0]
+    lead = leads(evaluation)[0]
     one = tuple({n: v[[lead.candidate]] for n, v in slot.items()} for slot in evaluation.values)
     assert judge(problem.rows(one, np.array([lead.seen.patch])))[0] == Outcome.REVEALED
 

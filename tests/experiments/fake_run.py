@@ -10,6 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy.ndimage import gaussian_filter, uniform_filter1d
 
+from diverget.archive import kinds
+from diverget.tables import ARCHIVE
+
 CLASSES = (
     "Corn-notill",
     "Soybean-mintill",
@@ -97,6 +100,7 @@ def build(
         for i in range(findings if tested else 0)
     ]
     pq.write_table(pa.Table.from_pylist(rows, schema=FINDINGS), run / "findings.parquet")
+    pq.write_table(pa.Table.from_pylist(kinds(rows), schema=ARCHIVE), run / "archive.parquet")
     if complete:
         criteria = (
             [
@@ -433,8 +437,7 @@ FINDINGS = pa.schema(
         )
     ]
     + [
-        ("chain", pa.string()),
-        ("values", pa.string()),
+        *[(name, pa.string()) for name in ("rung", "tier", "found_by", "relation", "family", "chain", "values")],
         ("candidate", pa.int64()),
         ("confirmed", pa.bool_()),
         ("file", pa.string()),
@@ -497,6 +500,11 @@ def _finding(
         "spectral_angle": 0.2 * severity,
         "reference_margin": float(tops[2][kept] - tops[2][other]),
         "quantised_margin": float(tops[3][other] - tops[3][kept]),
+        "rung": "stress, psnr 20",
+        "tier": "stress",
+        "found_by": "nsga2",
+        "relation": steps[0][1].partition(".")[0],
+        "family": ("optics", "radiometry", "sensor")[i % 3],
         "chain": " → ".join(words.format(severity * 3) for words, _ in steps),
         "values": json.dumps({key: severity * 3 for _, key in steps}),
         "candidate": 40 + i,

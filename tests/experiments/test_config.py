@@ -82,7 +82,7 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
         (
             "search: {optimiser: nsga3, objectives: [kl_divergence]}",
             "2 or more objectives for the optimiser 'nsga3', got ['kl_divergence']; add one, or choose one of random, "
-            "ga, pso, de, cmaes, nsga2",
+            "ga, pso, de, cmaes, metropolis, nsga2",
         ),
         (
             "search: {optimiser: smsemoa, objectives: [js_divergence, severity, rmse, top1_gap, margin_gap]}",
@@ -132,9 +132,10 @@ def test_each_problem_says_where_and_what_to_do(tmp_path: Path, change: str, tol
 
 def test_an_optimiser_that_heeds_no_limits_may_search_without(tmp_path: Path) -> None:
     config = load(written(tmp_path, MINIMAL + "limits: {}\nsearch: {optimiser: moead}\n"))
-    assert config.search.chosen_optimiser.name == "moead" and config.bounded() == []
-    limited = load(written(tmp_path, MINIMAL + "limits: {ssim: 0.9, keep_label: true, severity: 0.5}\n")).bounded()
-    assert [(b.limit.name, b.bound) for b in limited] == [("ssim", 0.9), ("keep_label", 1), ("severity", 0.5)]
+    assert config.search.chosen_optimiser.name == "moead" and config.own_rung.bounded() == []
+    limited = load(written(tmp_path, MINIMAL + "limits: {ssim: 0.9, keep_label: true, severity: 0.5}\n"))
+    limits = [(b.limit.name, b.bound) for b in limited.own_rung.bounded()]
+    assert limits == [("ssim", 0.9), ("keep_label", 1), ("severity", 0.5)]
 
 
 def test_two_files_of_one_name_are_told_to_be_named_apart(tmp_path: Path) -> None:

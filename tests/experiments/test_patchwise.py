@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from tests.experiments.small import CONFIG, diverget, run_directory, write
+from tests.experiments.small import CONFIG, command, diverget, run_directory, write
 
 ARMS = ("boundary", "random", "dflare_as_described", "diffchaser_basic")
 PATCHWISE = CONFIG + f"patchwise: {{arms: [{', '.join(ARMS)}], budget: 40}}\n"
@@ -43,40 +45,129 @@ def test_the_report_tells_every_arm(finished: Path) -> None:
     section = page[page.index('id="patches"') :]
     for arm in ARMS:
         assert arm in section
-    assert "Patches revealed against queries" in section
+    assert "REVEALED against queries" in section
 
 
-def test_a_run_without_it_says_how_to_have_it(tmp_path: Path, finished: Path) -> None:
+def test_a_run_without_it_says_why_and_how_to_have_it(tmp_path: Path, finished: Path) -> None:
     kept = tmp_path / "run"
     shutil.copytree(run_directory(finished / "runs"), kept)
     (kept / "patchwise.parquet").unlink()
     assert diverget("report", kept).returncode == 0
-    assert "add <code>patchwise:</code> to its config" in (kept / "report.html").read_text(encoding="utf-8")
+    assert "interrupted before this stage" in (kept / "report.html").read_text(encoding="utf-8")
+    manifest = json.loads((kept / "manifest.json").read_text(encoding="utf-8"))
+    manifest["config"]["patchwise"] = None
+    (kept / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    assert diverget("report", kept).returncode == 0
+    assert "add `patchwise:` to its config" in (kept / "report.html").read_text(encoding="utf-8")
 
 
-def test_what_was_looked_at_is_read_and_the_rest_goes_on_to_the_same_bytes(finished: Path, tmp_path: Path) -> None:
-    shutil.copytree(finished, tmp_path / "again")
-    root = run_directory(tmp_path / "again" / "runs")
-    before = (root / "patchwise.parquet").read_bytes()
-    for gone in ("summary.json", "patchwise.parquet", "patchwise/00-boundary.parquet", "patchwise/00-random.parquet"):
-        (root / gone).unlink()
-    rounds = sorted((root / "patchwise" / "00-boundary").glob("*.npz"))
-    for late in rounds[3:]:
-        late.unlink()
-    kept = [path.stat().st_mtime_ns for path in rounds[:3]]
-    done = diverget("run", tmp_path / "again" / "small.yaml", "--out", tmp_path / "again" / "runs")
+LADDER = CONFIG.replace("small", "ladder") + (
+    "patchwise: {arms: [boundary, dflare_uniform], budget: 30, budgets: {boundary: 44}, until: spent, repeats: 2, "
+    "ladder: [{limits: {psnr: 12}}, {tier: in_spec, limits: {psnr: 16}}]}\n"
+)
+"""The first rung is the run's own."""
+
+
+@pytest.fixture(scope="module")
+def climbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ladder")
+    done = diverget("run", write(folder, LADDER), "--out", folder / "runs")
     assert done.returncode == 0, done.stderr
-    assert (root / "patchwise.parquet").read_bytes() == before
-    assert [path.stat().st_mtime_ns for path in rounds[:3]] == kept
+    (found,) = [path for path in (folder / "runs").iterdir() if path.name.startswith("ladder-")]
+    return found
 
 
-def test_rounds_of_another_run_are_refused(finished: Path, tmp_path: Path) -> None:
-    shutil.copytree(finished, tmp_path / "again")
-    root = run_directory(tmp_path / "again" / "runs")
-    for gone in ("summary.json", "patchwise.parquet", "patchwise/00-random.parquet"):
-        (root / gone).unlink()
-    shutil.copy(root / "patchwise/00-random/00001.npz", root / "patchwise/00-random/00000.npz")
-    done = diverget("run", tmp_path / "again" / "small.yaml", "--out", tmp_path / "again" / "runs")
+def test_a_ladder_is_climbed_as_often_as_asked_and_the_control_once(climbed: Path) -> None:
+    rows = pq.read_table(climbed / "patchwise.parquet").to_pylist()
+    assert {(row["control"], row["rung"], row["arm"], row["repeat"], row["budget"]) for row in rows} == {
+        (control, rung, arm, repeat, 44 if arm == "boundary" else 30)
+        for control in (False, True)
+        for rung in ("stress, psnr 12", "in_spec, psnr 16")
+        for arm in ("boundary", "dflare_uniform")
+        for repeat in range(1 if control else 2)
+    }
+    by_course = [
+        [row for row in rows if (row["arm"], row["repeat"], row["control"]) == ("boundary", repeat, False)]
+        for repeat in range(2)
+    ]
+    assert [row["severity"] for row in by_course[0]] != [row["severity"] for row in by_course[1]]
+    for row in rows:
+        assert row["spent"] <= row["budget"]
+        if row["natural"] and row["milder"]:
+            assert row["milder"][0]["queries"] == row["revealed"]
+            assert row["milder"][-1]["severity"] == row["severity"]
+            assert min(kind["severity"] for kind in row["kinds"]) == row["severity"]
+        if not row["natural"]:
+            assert row["kinds"] == [] and row["front"] == [] and row["spent"] == (row["revealed"] or 30)
+    assert not list((climbed / "patchwise").glob("*/*.npz"))
+    assert {row["arm"] for row in json.loads((climbed / "patchwise.json").read_text())} == {
+        "boundary",
+        "dflare_uniform",
+    }
+
+
+def test_what_an_arm_reveals_becomes_a_finding_that_replays(climbed: Path) -> None:
+    walked = pq.read_table(climbed / "patchwise.parquet").to_pylist()
+    found = pq.read_table(climbed / "findings.parquet").to_pylist()
+    assert {row["rung"] for row in found} == {"stress, psnr 12", "in_spec, psnr 16"}
+    assert "boundary" in {row["found_by"] for row in found} <= {"boundary", "nsga2"}
+    assert all((row["candidate"] is None) == (row["found_by"] == "boundary") for row in found)
+    for rung in ("stress, psnr 12", "in_spec, psnr 16"):
+        kinds = {
+            (row["patch"], row["own"], kind["quantised_class"])
+            for row in walked
+            if row["rung"] == rung and not row["control"]
+            for kind in row["kinds"]
+        }
+        assert kinds <= {
+            (row["patch"], row["reference_class"], row["quantised_class"]) for row in found if row["rung"] == rung
+        }
+        assert kinds
+    assert all(row["confirmed"] and row["severity"] <= row["severity_found"] for row in found)
+    assert diverget("replay", climbed, "--all").returncode == 0
+    archive = pq.read_table(climbed / "archive.parquet").to_pylist()
+    assert sum(row["findings"] for row in archive) == len(found)
+    for row in archive:
+        mildest = found[row["mildest"]]
+        assert (row["severity"], row["family"], row["tier"]) == (
+            mildest["severity"],
+            mildest["family"],
+            mildest["tier"],
+        )
+
+
+def test_a_search_stopped_in_a_round_goes_on_to_the_same_bytes(tmp_path: Path, climbed: Path) -> None:
+    config = write(tmp_path, LADDER)
+    process = subprocess.Popen(command("run", config, "--out", tmp_path / "runs"), stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "runs").glob("ladder-*/patchwise/*-boundary-1/00003.npz")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.002)
+    process.kill()
+    process.wait()
+    (root,) = (tmp_path / "runs").glob("ladder-*")
+    (begun,) = (root / "patchwise").glob("*/")
+    kept = {path.name: path.stat().st_mtime_ns for path in sorted(begun.glob("*.npz"))[:3]}
+    assert not (root / "patchwise.parquet").exists() and len(kept) == 3
+    done = subprocess.run(
+        command("run", config, "--out", tmp_path / "runs"), capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    for name in ("patchwise.parquet", "findings.parquet", "archive.parquet"):
+        assert (root / name).read_bytes() == (climbed / name).read_bytes()
+
+
+def test_rounds_of_another_run_are_refused(tmp_path: Path) -> None:
+    config = write(tmp_path, PATCHWISE)
+    process = subprocess.Popen(command("run", config, "--out", tmp_path / "runs"), stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (found := list((tmp_path / "runs").glob("small-*/patchwise/*-random-0/00002.npz"))):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.002)
+    process.kill()
+    process.wait()
+    shutil.copy(found[0], found[0].with_name("00000.npz"))
+    done = diverget("run", config, "--out", tmp_path / "runs")
     assert done.returncode == 2
     assert "Expected the follow-ups that the arm asks for now in" in done.stderr and "Traceback" not in done.stderr
 
@@ -88,6 +179,11 @@ def test_rounds_of_another_run_are_refused(finished: Path, tmp_path: Path) -> No
         ("{arms: []}", "one or more different arms"),
         ("{budget: 1}", "patchwise.budget"),
         ("{until: soon}", "patchwise.until"),
+        ("{repeats: 0}", "patchwise.repeats"),
+        ("{budgets: {boundry: 4}}", "arms of this search (boundary, random), got 'boundry'"),
+        ("{ladder: [{}, {tier: stress}]}", "expected every rung once"),
+        ("{ladder: [{limits: {psnrr: 3}}]}", "did you mean psnr"),
+        ("{arms: [diffchaser], ladder: [{limits: {severity: 0.1}}]}", "expected no limit on the severity beside arms"),
     ],
 )
 def test_a_wrong_patchwise_block_is_refused(tmp_path: Path, patchwise: str, told: str) -> None:

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from diverget.lockstep import Arena, Asked, Seen
-from diverget.objectives import LIMITS, OBJECTIVES
+from diverget.objectives import LIMITS
 from diverget.outcome import judge
 from diverget.patches import cut
 from diverget.problem import Bounded, Problem, pose
 from diverget.scene import ImageSet
 from diverget.space import Space
 from relations import get
-from tests.toys import Linear
+from tests.toys import BLACK_BOX, Linear
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def image_problem(pool: ThreadPoolExecutor, *, count: int = 12, low: float = 0.0
         cut(data, np.arange(count), size=28, margin=sum(space.margins((28, 28))), blocks=np.arange(count)),
         space,
         data.sensor(),
-        objectives=OBJECTIVES,
+        objectives=BLACK_BOX,
         limits=[Bounded(LIMITS[0], 5.0)],
         pool=pool,
         seed=3,

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 import diverget.baselines as baselines
+from diverget import selection
 from diverget.baselines import dflare as module
-from diverget.baselines.dflare import NONE, STAY, VARIANTS, changed_or_new, dflare, not_below, ranked, remembered
+from diverget.baselines.dflare import STAY, VARIANTS, changed_or_new, dflare
 from diverget.lockstep import Arena, Asked, Seen, Trace, Until, eligible, run
 from diverget.outcome import Evidence
 from diverget.problem import Problem
+from diverget.selection import NONE, from_the_last, not_below, ranked, remembered
 from tests.diverget.baselines.fakes import arena_of, image_problem, seen
 
 SEVEN = np.arange(7)
@@ -62,7 +64,7 @@ def test_the_shipped_choice_has_no_memory(last: int) -> None:
 
 @pytest.mark.parametrize("last", range(7))
 def test_the_mended_choice_is_what_repeated_proposals_give(last: int) -> None:
-    chosen = module.from_the_last(*scores(100_000), np.full(100_000, last), rng())
+    chosen = from_the_last(*scores(100_000), np.full(100_000, last), rng())
     # The published loop, in plain Python.
     stream, counts = rng(8), np.zeros(7)
     for _ in range(20_000):
@@ -87,7 +89,7 @@ def test_the_mended_rule_has_the_geometric_distribution_as_its_target() -> None:
 
     last, stream = rng(5).integers(7, size=40_000), rng()
     for _ in range(12):
-        last = module.from_the_last(*scores(len(last)), last, stream)
+        last = from_the_last(*scores(len(last)), last, stream)
     expected = GEOMETRIC * taken.sum(axis=1)
     np.testing.assert_allclose(shares(last), expected / expected.sum(), atol=0.008)
 
@@ -95,7 +97,7 @@ def test_the_mended_rule_has_the_geometric_distribution_as_its_target() -> None:
     last = rng(5).integers(7, size=40_000)
     for _ in range(60):
         moves = stream.random(len(last)) < (taken.sum(axis=1) / 7)[RANK[last]]
-        last = np.where(moves, module.from_the_last(*scores(len(last)), last, stream), last)
+        last = np.where(moves, from_the_last(*scores(len(last)), last, stream), last)
     np.testing.assert_allclose(shares(last), GEOMETRIC, atol=0.008)
 
 
@@ -168,7 +170,7 @@ def near(problem: Problem, gap: float, patch: int) -> tuple[float, float]:
 def test_mutants_are_stacked_on_the_last_accepted_image(
     problem: Problem, monkeypatch: pytest.MonkeyPatch, variant: str, carried: list[int]
 ) -> None:
-    monkeypatch.setattr(module, "NOVEL", 10.0)
+    monkeypatch.setattr(selection, "NOVEL", 10.0)
     script = Script(problem, variant, monkeypatch)
     for gap, expected in zip([0.010, 0.005, 0.012, 0.0124, 0.0118], carried, strict=True):
         # The second patch sees no difference at all: accepted as described (H = 0 is not below 0), never as shipped.
@@ -179,9 +181,9 @@ def test_mutants_are_stacked_on_the_last_accepted_image(
 
 def test_as_shipped_takes_the_novel(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
     script = Script(problem, "as_shipped", monkeypatch)
-    monkeypatch.setattr(module, "NOVEL", -1.0)
+    monkeypatch.setattr(selection, "NOVEL", -1.0)
     assert script.answer((0.8, 0.8), (0.8, 0.8)) == [2, 2]
-    monkeypatch.setattr(module, "NOVEL", 10.0)
+    monkeypatch.setattr(selection, "NOVEL", 10.0)
     assert script.answer((0.8, 0.8), (0.8, 0.8)) == [2, 2]
 
 
@@ -252,7 +254,7 @@ def test_operators_are_credited_for_acceptances(problem: Problem, monkeypatch: p
         return np.array([len(tallies), 0])
 
     monkeypatch.setitem(VARIANTS, "as_described", module.Variant(choice, not_below, eight_bit=False))
-    monkeypatch.setattr(module, "NOVEL", 10.0)
+    monkeypatch.setattr(selection, "NOVEL", 10.0)
     script = Script(problem, "as_described", monkeypatch)
     script.answer((0.9, 0.8), (0.9, 0.8))
     script.answer((0.9, 0.85), (0.9, 0.8))

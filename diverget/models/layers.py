@@ -1,0 +1,104 @@
+"""What happens inside a pair of .tflite networks: the layers they share, and how far these are apart on an input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+
+import numpy as np
+
+from diverget.models.coverage import MOVERS
+from diverget.models.graph import Graph
+from diverget.models.model import Model
+from diverget.models.tflite import TFLiteModel
+
+ENDS = ("SOFTMAX", "LOGISTIC")
+"""Operators that make the network's output of its last layer: the output is no inner activation."""
+
+
+@dataclass(frozen=True)
+class SharedLayers:
+    """A pair of networks and the layers both have, as indices of the tensors that hold their activations.
+
+    Attributes:
+        names: the operator of each layer, by TFLite's name.
+        reference_tensors, quantised_tensors: one index a layer.
+    """
+
+    reference: TFLiteModel
+    quantised: TFLiteModel
+    names: tuple[str, ...]
+    reference_tensors: tuple[int, ...]
+    quantised_tensors: tuple[int, ...]
+
+    def divergence(self, x: np.ndarray) -> np.ndarray:
+        """How far the inner activations are apart on raw patches x (n, h, w, b), (n,) float64 in [0, 1].
+
+        The mean over the shared layers of ‖a − b‖ / (‖a‖ + ‖b‖), a the reference's and b the quantised model's
+        dequantised activations of the layer; 0 where both are 0, 1 where one is or they are opposite.
+        """
+        z = self.reference.preprocessing.apply(x)
+        same = self.reference.preprocessing.digest == self.quantised.preprocessing.digest
+        ours = self.reference.inner(z, self.reference_tensors)
+        theirs = self.quantised.inner(z if same else self.quantised.preprocessing.apply(x), self.quantised_tensors)
+        return np.mean([_apart(a, b) for a, b in zip(ours, theirs, strict=True)], axis=0)
+
+
+def shared_layers(reference: Model, quantised: Model) -> SharedLayers:
+    """The layers that two versions of one network share.
+
+    Operators that compute something are matched in order of execution, by name and by the shape of what they give.
+    Names of tensors are no guide: the converter rewrites them.
+
+    Raises:
+        ValueError: one of the two is no .tflite network, or they share no layer.
+    """
+    for model in (reference, quantised):
+        if not isinstance(model, TFLiteModel):
+            raise ValueError(
+                f"Expected two .tflite networks for the objective layer_divergence, got {model.name!r}, whose inner "
+                "activations cannot be read; convert it, or choose an objective of the outputs, js_divergence say."
+            )
+    assert isinstance(reference, TFLiteModel) and isinstance(quantised, TFLiteModel)
+    ours, theirs = _layers(reference.graph), _layers(quantised.graph)
+    a, b = ([key for key, _ in layers] for layers in (ours, theirs))
+    blocks = SequenceMatcher(None, a, b, autojunk=False).get_matching_blocks()
+    pairs = [(ours[block.a + i], theirs[block.b + i]) for block in blocks for i in range(block.size)]
+    if not pairs:
+        told = [", ".join(dict.fromkeys(name for (name, _), _ in layers)) or "none" for layers in (ours, theirs)]
+        raise ValueError(
+            f"Expected inner layers that {reference.name!r} and {quantised.name!r} share for the objective "
+            f"layer_divergence, got {told[0]} and {told[1]} without one of the same operator and shape; give versions "
+            "of one network, or choose an objective of the outputs, js_divergence say."
+        )
+    return SharedLayers(
+        reference,
+        quantised,
+        names=tuple(name for ((name, _), _), _ in pairs),
+        reference_tensors=tuple(index for (_, index), _ in pairs),
+        quantised_tensors=tuple(index for _, (_, index) in pairs),
+    )
+
+
+def _layers(graph: Graph) -> list[tuple[tuple[str, tuple[int, ...]], int]]:
+    """The inner layers in order of execution: operator and shape of one row's activations, and their tensor.
+
+    Left out are operators that compute nothing, those whose result has no batch axis, and the network's output.
+    """
+    computing = [op for op in graph.ops if op.name not in MOVERS and op.outputs]
+    while computing and computing[-1].name in ENDS:
+        computing.pop()
+    batch = graph.rows if graph.fixed else 1
+    shapes = [graph.tensors[op.outputs[0]].shape for op in computing]
+    return [
+        ((op.name, shape[1:]), op.outputs[0])
+        for op, shape in zip(computing, shapes, strict=True)
+        if shape[:1] == (batch,)
+    ]
+
+
+def _apart(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """‖a − b‖ / (‖a‖ + ‖b‖) of the rows of two arrays (n, values), (n,) float64; 0 where both are 0."""
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    apart, whole = np.sqrt(((a - b) ** 2).sum(axis=1)), np.sqrt((a**2).sum(axis=1)) + np.sqrt((b**2).sum(axis=1))
+    return np.divide(apart, whole, out=np.zeros(len(a)), where=whole > 0)

@@ -1,0 +1,130 @@
+"""How two samples of a search compare: effect size, test, correction, medians and curves with censored values.
+
+A value that was not reached within the budget is inf: the worst rank, tied with all others like it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+LEVEL = 0.95
+"""Coverage of bands and, as 1 - 0.95, the level of tests: the convention of the field."""
+
+
+def a12(x: np.ndarray, y: np.ndarray) -> float:
+    """The chance that a value of `x` is greater than one of `y`, ties counted half; 0.5 means no difference.
+
+    Args:
+        x: (m,) values, inf allowed; y: (n,) values.
+
+    Raises:
+        ValueError: a sample is empty or holds NaN.
+
+    Source: Vargha and Delaney, A critique and improvement of the CL common language effect size statistics of McGraw
+        and Wong, Journal of Educational and Behavioral Statistics 25(2), 2000, formula (14).
+    """
+    from scipy.stats import rankdata
+
+    _refuse_unusable(x, y)
+    m, n = len(x), len(y)
+    ranks = rankdata(np.concatenate([x, y]))[:m].sum()
+    return float((2 * ranks - m * (m + 1)) / (2 * m * n))
+
+
+def mann_whitney(x: np.ndarray, y: np.ndarray) -> float:
+    """The two-sided p of the Mann-Whitney U test that neither sample tends to greater values; 1 where all are tied.
+
+    Args:
+        x: (m,) values, inf allowed; y: (n,) values.
+
+    Raises:
+        ValueError: a sample is empty or holds NaN.
+
+    Source: Mann and Whitney, On a test of whether one of two random variables is stochastically larger than the other,
+        Annals of Mathematical Statistics 18(1), 1947.
+    """
+    from scipy.stats import mannwhitneyu, rankdata
+
+    _refuse_unusable(x, y)
+    ranks = rankdata(np.concatenate([x, y]))
+    if np.ptp(ranks) == 0:
+        return 1.0
+    return float(mannwhitneyu(ranks[: len(x)], ranks[len(x) :], alternative="two-sided").pvalue)
+
+
+def _refuse_unusable(x: np.ndarray, y: np.ndarray) -> None:
+    for sample in (x, y):
+        if not len(sample) or np.isnan(sample).any():
+            what = "NaN among them" if len(sample) else "an empty sample"
+            raise ValueError(f"Expected numbers or infinity to compare, got {what}; leave that comparison out.")
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """Holm's adjusted p-values, (k,) in the order given: below alpha is rejected with a family-wise error of alpha.
+
+    Source: Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6(2),
+        1979.
+    """
+    order = np.argsort(p, kind="stable")
+    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(stepped, 1.0)
+    return adjusted
+
+
+def censored_median(values: np.ndarray, *, censored_at: np.ndarray | float) -> float:
+    """The Kaplan-Meier median: the least value that at most half exceed; inf where it lies beyond the censoring.
+
+    Args:
+        values: (n,) values, inf where only known to lie beyond `censored_at`; NaN for an empty sample.
+        censored_at: up to where an inf was looked for, one for all or (n,).
+
+    Source: Kaplan and Meier, Nonparametric estimation from incomplete observations, Journal of the American
+        Statistical Association 53(282), 1958.
+    """
+    from scipy.stats import CensoredData, ecdf
+
+    if not len(values):
+        return math.nan
+    unknown = np.isinf(values)
+    if unknown.all():
+        return math.inf
+    survival = ecdf(CensoredData.right_censored(np.where(unknown, censored_at, values), unknown)).sf
+    half = np.flatnonzero(survival.probabilities <= 0.5 + 1e-12)
+    return float(survival.quantiles[half[0]]) if len(half) else math.inf
+
+
+def clopper_pearson(hits: np.ndarray, trials: int, *, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray]:
+    """Both ends of the exact binomial interval for each entry of `hits`, (k,) and (k,).
+
+    Source: Clopper and Pearson, The use of confidence or fiducial limits illustrated in the case of the binomial,
+        Biometrika 26(4), 1934.
+    """
+    from scipy.stats import beta
+
+    tail = (1 - level) / 2
+    hits = np.asarray(hits, dtype=np.float64)
+    lower = np.where(hits > 0, beta.ppf(tail, np.maximum(hits, 1), trials - hits + 1), 0.0)
+    upper = np.where(hits < trials, beta.ppf(1 - tail, hits + 1, np.maximum(trials - hits, 1)), 1.0)
+    return lower, upper
+
+
+def success(reached: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The share of patches that have reached something by each of `at`, and a band: three arrays (g,).
+
+    The share is the mean over repeats. With several repeats the band spans the least and the most of them; with
+    one it is the exact binomial interval over patches.
+
+    Args:
+        reached: (repeats, patches) when or how far, inf for never.
+        at: (g,) ascending.
+    """
+    ordered = np.sort(reached, axis=1)
+    hits = np.stack([np.searchsorted(row, at, side="right") for row in ordered])
+    shares = hits / reached.shape[1]
+    if len(reached) > 1:
+        return hits.sum(axis=0) / reached.size, shares.min(axis=0), shares.max(axis=0)
+    lower, upper = clopper_pearson(hits[0], reached.shape[1])
+    return shares[0], lower, upper

@@ -1,0 +1,119 @@
+"""What a comparison of arms comes to over one or several cells: ratios to the published rivals and to random."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from experiments.trials import DIFFCHASER, RANDOM, SHIPPED, Cell, Trial, median_severity
+
+
+@dataclass(frozen=True)
+class Derived:
+    """One number that is derived from others.
+
+    Attributes:
+        name: its key in a study's `bars`.
+        words: what it is; `more`: whether more of it is better.
+        value: None where it has none; inf where the rival found nothing.
+        of: how many cells it rests on.
+    """
+
+    name: str
+    words: str
+    more: bool
+    value: float | None
+    of: int
+
+
+WORDS = {
+    "success_to_diffchaser": ("share of patches REVEALED over that of the best DiffChaser arm", True),
+    "disagreement_to_diffchaser": ("share of patches with any disagreement over that of the best DiffChaser arm", True),
+    "queries_to_diffchaser": ("times fewer queries to the first REVEALED than the best DiffChaser arm", True),
+    "queries_to_dflare_as_shipped": ("times fewer queries to the first REVEALED than DFLARE as shipped", True),
+    "disagreement_queries_to_diffchaser": (
+        "times fewer queries to the first disagreement than the best DiffChaser arm",
+        True,
+    ),
+    "disagreement_queries_to_dflare_as_shipped": (
+        "times fewer queries to the first disagreement than DFLARE as shipped",
+        True,
+    ),
+    "severity_to_random": ("median mildest severity over that of random with its whole budget", False),
+}
+"""By name: what the number is, and whether more of it is better."""
+
+
+def ours(cells: Sequence[Cell]) -> list[str]:
+    """The arms that move through natural distortions, without random, in their order."""
+    return list(dict.fromkeys(t.arm for cell in cells for t in cell.trials if t.natural and t.arm != RANDOM))
+
+
+def derived(cells: Sequence[Cell], arm: str) -> list[Derived]:
+    """The ratios of `arm`, shares and mean queries averaged over `cells` first; in the order of `WORDS`.
+
+    Shares are compared within equal queries. The means of the queries are each within the arm's own budget, at which
+    a patch without a finding counts: what is told of a rival that finds little is a lower bound.
+    The ratio of severities is the mean over the cells in which both medians are known.
+    """
+    values: dict[str, tuple[float | None, int]] = {}
+    for prefix, reached in (("success", "revealed"), ("disagreement", "apart")):
+        values[f"{prefix}_to_diffchaser"] = _shares(cells, arm, reached)
+    for prefix, reached in (("queries", "revealed"), ("disagreement_queries", "apart")):
+        values[f"{prefix}_to_diffchaser"] = _queries(cells, arm, DIFFCHASER, reached)
+        values[f"{prefix}_to_dflare_as_shipped"] = _queries(cells, arm, (SHIPPED,), reached)
+    values["severity_to_random"] = _severities(cells, arm)
+    return [Derived(name, words, more, *values[name]) for name, (words, more) in WORDS.items()]
+
+
+def _pairs(cells: Sequence[Cell], arm: str, rival: str, *, equal: bool = True) -> list[tuple[Trial, Trial]]:
+    """Both arms of every cell in which both took part, within equal queries or each within its own."""
+    found = []
+    for cell in cells:
+        mine, theirs = cell.arm(arm), cell.arm(rival)
+        if mine is not None and theirs is not None:
+            budget = min(mine.budget, theirs.budget)
+            found.append((mine.within(budget), theirs.within(budget)) if equal else (mine, theirs))
+    return found
+
+
+def _shares(cells: Sequence[Cell], arm: str, reached: str) -> tuple[float | None, int]:
+    """The ratio of the mean shares, to the rival with the most."""
+    best: tuple[float, float, int] | None = None
+    for rival in DIFFCHASER:
+        pairs = _pairs(cells, arm, rival)
+        if pairs:
+            mine, theirs = (float(np.mean([np.isfinite(getattr(t[i], reached)).mean() for t in pairs])) for i in (0, 1))
+            if best is None or theirs > best[1]:
+                best = mine, theirs, len(pairs)
+    if best is None:
+        return None, 0
+    mine, theirs, of = best
+    return (mine / theirs if theirs else np.inf if mine else None), of
+
+
+def _queries(cells: Sequence[Cell], arm: str, rivals: Sequence[str], reached: str) -> tuple[float | None, int]:
+    """The ratio of the mean queries, those of the rival with the fewest over the arm's."""
+    best: tuple[float, float, int] | None = None
+    for rival in rivals:
+        pairs = _pairs(cells, arm, rival, equal=False)
+        if pairs:
+            mine, theirs = (
+                float(np.mean([np.minimum(getattr(t[i], reached), t[i].budget).mean() for t in pairs])) for i in (0, 1)
+            )
+            if best is None or theirs < best[1]:
+                best = mine, theirs, len(pairs)
+    return (best[1] / best[0], best[2]) if best else (None, 0)
+
+
+def _severities(cells: Sequence[Cell], arm: str) -> tuple[float | None, int]:
+    ratios = []
+    for cell in cells:
+        mine, theirs = cell.arm(arm), cell.arm(RANDOM)
+        if mine is not None and theirs is not None:
+            medians = median_severity(mine), median_severity(theirs)
+            if all(m is not None and np.isfinite(m) for m in medians) and medians[1]:
+                ratios.append(medians[0] / medians[1])  # type: ignore[operator]
+    return (float(np.mean(ratios)) if ratios else None), len(ratios)
