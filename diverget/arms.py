@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from diverget.baselines.dflare import dflare
 from diverget.baselines.diffchaser import diffchaser
-from diverget.boundary import Boundary
+from diverget.boundary import boundary
 from diverget.evolution import de, ga, nsga2, pso
 from diverget.lockstep import Arm
 from diverget.metropolis import metropolis
@@ -19,12 +18,12 @@ class NamedArm:
     """An arm under a name.
 
     Attributes:
-        make: a new arm, with a state of its own.
+        arm: the generator; it keeps no state between searches.
         natural: whether it moves through chains of the space; the others change pixels as they were published.
     """
 
     name: str
-    make: Callable[[], Arm]
+    arm: Arm
     natural: bool
     summary: str
 
@@ -32,14 +31,14 @@ class NamedArm:
 ARMS = (
     NamedArm(
         "boundary",
-        Boundary,
+        boundary,
         True,
         "Walks along rays to where the two models leave their class, past params that jump.",
     ),
-    NamedArm("random", lambda: random_doses, True, "A random ray and a random dose on it within the limits: to beat."),
+    NamedArm("random", random_doses, True, "Random rays and random doses on them within the limits: to beat."),
     NamedArm(
         "metropolis",
-        lambda: metropolis,
+        metropolis,
         True,
         "DFLARE's Metropolis-Hastings over the relations: a chain a patch, mutated one relation at a time.",
     ),
@@ -49,13 +48,13 @@ ARMS = (
     NamedArm("nsga2", nsga2, True, "NSGA-II for every patch: a wide margin gap at a low severity."),
     NamedArm(
         "dflare_as_described",
-        lambda: dflare("as_described"),
+        dflare("as_described"),
         False,
         "DFLARE's Metropolis-Hastings over image mutations, as its paper describes it.",
     ),
-    NamedArm("dflare_as_shipped", lambda: dflare("as_shipped"), False, "DFLARE as its public code behaves."),
-    NamedArm("dflare_uniform", lambda: dflare("uniform"), False, "DFLARE with mutations chosen uniformly."),
-    NamedArm("diffchaser_basic", lambda: diffchaser("basic"), False, "DiffChaser's genetic algorithm, basic fitness."),
-    NamedArm("diffchaser", lambda: diffchaser("k_uncertainty"), False, "DiffChaser with k-uncertainty."),
+    NamedArm("dflare_as_shipped", dflare("as_shipped"), False, "DFLARE as its public code behaves."),
+    NamedArm("dflare_uniform", dflare("uniform"), False, "DFLARE with mutations chosen uniformly."),
+    NamedArm("diffchaser_basic", diffchaser("basic"), False, "DiffChaser's genetic algorithm, basic fitness."),
+    NamedArm("diffchaser", diffchaser("k_uncertainty"), False, "DiffChaser with k-uncertainty."),
 )
 """A new arm is a generator (see `diverget.lockstep`) and one name here."""

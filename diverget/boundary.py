@@ -75,60 +75,57 @@ def log_odds(p: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.clip(np.nan_to_num(odds, nan=0.0), -STEEP, STEEP), np.maximum(mine, rival)
 
 
-class Boundary:
-    """The arm; it holds no state between searches."""
+def boundary(arena: Arena) -> Generator[Asked, Seen, None]:
+    """The arm: rays for every patch, one look a patch and round."""
+    problem, n = arena.problem, len(arena)
+    space, d = problem.space, problem.space.dimensions
+    neutral_odds, _ = log_odds(problem.reference_source[arena.members], arena.classes)
+    neutral_behind = log_odds(problem.quantised_source[arena.members], arena.classes)[0] - neutral_odds
+    rays = _Rays.none(n, d)
+    best, best_gap, best_dose = np.zeros((n, d)), np.full(n, np.inf), np.ones(n)
+    severity, apart = np.full(n, np.inf), np.zeros(n, dtype=bool)
+    fresh = np.ones(n, dtype=bool)
+    while arena.active.any():
+        act = np.flatnonzero(arena.active)
+        new = act[fresh[act]]
+        if len(new):
+            lender = lenders(new, arena.classes, np.isfinite(severity), arena.rng)
+            rays.u[new], grown = proposed(problem, best[lender], np.isfinite(best_gap[lender]), arena.rng)
+            ends = reach(problem, rays.u[new], arena.members[new])
+            whole = space.severity(space.decode(rays.u[new]))
+            milder = MILDER * severity[new] / np.maximum(whole, 1e-12)
+            ends = np.minimum(ends, milder)
+            first = np.where(grown, np.minimum(best_dose[lender], ends), ends)
+            rays.start(new, ends, first, neutral_odds[new], neutral_behind[new])
+            fresh[new] = False
+        dose = rays.next_dose(act)
+        seen = yield Asked(act, u=along(space, rays.u[act], dose))
+        act, dose = act[seen.rows], dose[seen.rows]
+        evidence, own = seen.evidence, arena.classes[act]
+        odds_f, top_f = log_odds(evidence.reference, own)
+        odds_q, top_q = log_odds(evidence.quantised, own)
+        behind = odds_q - odds_f
+        # Far away only the reference is precise; close by the middle of the two is where they differ most surely.
+        middle = np.where(np.abs(odds_f) > 2 * NEAR, odds_f, (odds_f + odds_q) / 2)
+        needed = problem.reference.output_step / top_f + problem.quantised.output_step / top_q
+        found = seen.outcomes == Outcome.REVEALED
+        severity[act[found]] = np.minimum(severity[act[found]], evidence.severity[found])
 
-    def __call__(self, arena: Arena) -> Generator[Asked, Seen, None]:
-        """Rays for every patch, one look a patch and round."""
-        problem, n = arena.problem, len(arena)
-        space, d = problem.space, problem.space.dimensions
-        neutral_odds, _ = log_odds(problem.reference_source[arena.members], arena.classes)
-        neutral_behind = log_odds(problem.quantised_source[arena.members], arena.classes)[0] - neutral_odds
-        rays = _Rays.none(n, d)
-        best, best_gap, best_dose = np.zeros((n, d)), np.full(n, np.inf), np.ones(n)
-        severity, apart = np.full(n, np.inf), np.zeros(n, dtype=bool)
-        fresh = np.ones(n, dtype=bool)
-        while arena.active.any():
-            act = np.flatnonzero(arena.active)
-            new = act[fresh[act]]
-            if len(new):
-                lender = lenders(new, arena.classes, np.isfinite(severity), arena.rng)
-                rays.u[new], grown = proposed(problem, best[lender], np.isfinite(best_gap[lender]), arena.rng)
-                ends = reach(problem, rays.u[new], arena.members[new])
-                whole = space.severity(space.decode(rays.u[new]))
-                milder = MILDER * severity[new] / np.maximum(whole, 1e-12)
-                ends = np.minimum(ends, milder)
-                first = np.where(grown, np.minimum(best_dose[lender], ends), ends)
-                rays.start(new, ends, first, neutral_odds[new], neutral_behind[new])
-                fresh[new] = False
-            dose = rays.next_dose(act)
-            seen = yield Asked(act, u=along(space, rays.u[act], dose))
-            act, dose = act[seen.rows], dose[seen.rows]
-            evidence, own = seen.evidence, arena.classes[act]
-            odds_f, top_f = log_odds(evidence.reference, own)
-            odds_q, top_q = log_odds(evidence.quantised, own)
-            behind = odds_q - odds_f
-            # Far away only the reference is precise; close by the middle of the two is where they differ most surely.
-            middle = np.where(np.abs(odds_f) > 2 * NEAR, odds_f, (odds_f + odds_q) / 2)
-            needed = problem.reference.output_step / top_f + problem.quantised.output_step / top_q
-            found = seen.outcomes == Outcome.REVEALED
-            severity[act[found]] = np.minimum(severity[act[found]], evidence.severity[found])
-
-            unreached = (middle > 0) & (dose >= rays.end[act])
-            at_crossing = rays.drawn_on(act, middle, behind)
-            rays.tell(act, dose, middle, behind)
-            near = ~unreached & (np.abs(middle) < NEAR)
-            # The milder a finding, the better a ray to grow from; then the one that fell behind most.
-            worth = np.where(near, at_crossing * np.minimum(top_f, top_q), np.where(unreached, 100 + middle, np.inf))
-            worth = np.where(found, -1 / np.maximum(evidence.severity, 1e-9) - STEEP, worth)
-            better = worth < best_gap[act]
-            best[act[better]], best_gap[act[better]] = rays.u[act[better]], worth[better]
-            best_dose[act[better]] = dose[better]
-            apart[act] |= found | (seen.outcomes == Outcome.MOVED_APART)
-            either = ~apart[act] & (arena.spent[act] > LATE * arena.budget)
-            hopeless = near & (at_crossing > -needed) & (~either | (at_crossing < needed))
-            done = found | unreached | hopeless | (rays.looks[act] >= MOST_LOOKS)
-            fresh[act[done]] = True
+        unreached = (middle > 0) & (dose >= rays.end[act])
+        at_crossing = rays.drawn_on(act, middle, behind)
+        rays.tell(act, dose, middle, behind)
+        near = ~unreached & (np.abs(middle) < NEAR)
+        # The milder a finding, the better a ray to grow from; then the one that fell behind most.
+        worth = np.where(near, at_crossing * np.minimum(top_f, top_q), np.where(unreached, 100 + middle, np.inf))
+        worth = np.where(found, -1 / np.maximum(evidence.severity, 1e-9) - STEEP, worth)
+        better = worth < best_gap[act]
+        best[act[better]], best_gap[act[better]] = rays.u[act[better]], worth[better]
+        best_dose[act[better]] = dose[better]
+        apart[act] |= found | (seen.outcomes == Outcome.MOVED_APART)
+        either = ~apart[act] & (arena.spent[act] > LATE * arena.budget)
+        hopeless = near & (at_crossing > -needed) & (~either | (at_crossing < needed))
+        done = found | unreached | hopeless | (rays.looks[act] >= MOST_LOOKS)
+        fresh[act[done]] = True
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ def _carry_out(asked: Run, course: Course, problem: Problem, members: np.ndarray
 
         trace = lockstep.run(
             problem,
-            arm.make(),
+            arm.arm,
             members=members,
             budget=budget,
             rng=generator(

@@ -106,21 +106,14 @@ def weighed(
     return Population(x, f.reshape(*x.shape[:2], -1), violation.reshape(x.shape[:2]))
 
 
-def ga() -> Arm:
-    """A genetic algorithm for every patch, after the margin gap."""
-    return evolved(Genetic, (margin_gap, -1.0))
+ga = evolved(Genetic, (margin_gap, -1.0))
+"""A genetic algorithm for every patch, after the margin gap."""
 
+pso = evolved(Swarm, (margin_gap, -1.0))
+"""A particle swarm for every patch, after the margin gap."""
 
-def pso() -> Arm:
-    """A particle swarm for every patch, after the margin gap."""
-    return evolved(Swarm, (margin_gap, -1.0))
+de = evolved(Differential, (margin_gap, -1.0))
+"""Differential evolution for every patch, after the margin gap."""
 
-
-def de() -> Arm:
-    """Differential evolution for every patch, after the margin gap."""
-    return evolved(Differential, (margin_gap, -1.0))
-
-
-def nsga2() -> Arm:
-    """NSGA-II for every patch: a wide margin gap at a low severity."""
-    return evolved(NonDominated, (margin_gap, -1.0), (severity, 1.0))
+nsga2 = evolved(NonDominated, (margin_gap, -1.0), (severity, 1.0))
+"""NSGA-II for every patch: a wide margin gap at a low severity."""

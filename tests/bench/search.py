@@ -25,7 +25,7 @@ import numpy as np
 from rich.console import Console
 
 from diverget import lockstep
-from diverget.boundary import Boundary
+from diverget.boundary import boundary
 from diverget.problem import Problem
 from diverget.scene import Scene
 from diverget.store import Store
@@ -129,7 +129,7 @@ def by_patch(label: str, problem: Problem) -> None:
         started = time.perf_counter()
         trace = lockstep.run(
             problem,
-            Boundary(),
+            boundary,
             members=members,
             budget=BUDGET,
             rng=np.random.default_rng(turn),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from diverget import lockstep
-from diverget.boundary import STEEP, Boundary, lenders, log_odds, moved_along, proposed
+from diverget.boundary import STEEP, boundary, lenders, log_odds, moved_along, proposed
 from diverget.lockstep import NEVER, Until, eligible
 from diverget.objectives import LIMITS
 from diverget.outcome import Outcome, judge
@@ -40,7 +40,7 @@ def smooth(scene: Scene, pool: ThreadPoolExecutor) -> Problem:
 def walked(problem: Problem, *, budget: int = 120, seed: int = 1, until: Until = Until.REVEALED):
     return lockstep.run(
         problem,
-        Boundary(),
+        boundary,
         members=eligible(problem, labelled=False),
         budget=budget,
         rng=np.random.default_rng(seed),
