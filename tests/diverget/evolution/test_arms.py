@@ -17,8 +17,8 @@ from diverget.scene import Scene
 from tests.conftest import toy_problem
 from tests.toys import Linear
 
-MAKERS = (evolution.ga, evolution.pso, evolution.de, evolution.nsga2)
-arms = pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
+NAMES = ("ga", "pso", "de", "nsga2")
+arms = pytest.mark.parametrize("arm", [getattr(evolution, name) for name in NAMES], ids=NAMES)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def limited(scene: Scene, pool: ThreadPoolExecutor) -> Problem:
     )
 
 
-def course(problem: Problem, make, members: np.ndarray, *, budget: int = 100, until: Until = Until.SPENT):  # type: ignore[no-untyped-def]
+def course(problem: Problem, arm, members: np.ndarray, *, budget: int = 100, until: Until = Until.SPENT):  # type: ignore[no-untyped-def]
     """The trace, and for every member of the problem all the points that were asked for it, in order."""
     points: dict[int, list[np.ndarray]] = {int(member): [] for member in members}
 
@@ -45,27 +45,27 @@ def course(problem: Problem, make, members: np.ndarray, *, budget: int = 100, un
         return lockstep.seen_by_models(problem, members, asked)
 
     trace = lockstep.run(
-        problem, make(), members=members, budget=budget, rng=np.random.default_rng(1), until=until, look=look
+        problem, arm, members=members, budget=budget, rng=np.random.default_rng(1), until=until, look=look
     )
     return trace, points
 
 
 @arms
-def test_a_patchs_course_does_not_depend_on_which_others_take_part(limited: Problem, make) -> None:  # type: ignore[no-untyped-def]
+def test_a_patchs_course_does_not_depend_on_which_others_take_part(limited: Problem, arm) -> None:  # type: ignore[no-untyped-def]
     members = eligible(limited, labelled=False)
-    _, all_points = course(limited, make, members)
+    _, all_points = course(limited, arm, members)
     some = members[1::3]
-    _, some_points = course(limited, make, some)
+    _, some_points = course(limited, arm, some)
     for member in some:
         np.testing.assert_array_equal(some_points[int(member)], all_points[int(member)])
     assert len({np.stack(points).tobytes() for points in all_points.values()}) == len(members)
 
 
 @arms
-def test_a_course_ends_early_where_a_patch_is_done_and_is_the_same_until_there(limited: Problem, make) -> None:  # type: ignore[no-untyped-def]
+def test_a_course_ends_early_where_a_patch_is_done_and_is_the_same_until_there(limited: Problem, arm) -> None:  # type: ignore[no-untyped-def]
     members = eligible(limited, labelled=False)
-    on, all_points = course(limited, make, members)
-    first, points = course(limited, make, members, until=Until.REVEALED)
+    on, all_points = course(limited, arm, members)
+    first, points = course(limited, arm, members, until=Until.REVEALED)
     np.testing.assert_array_equal(first.revealed, on.revealed)
     assert 0 < (first.revealed != NEVER).sum() < len(members)
     for member in members:
@@ -74,24 +74,24 @@ def test_a_course_ends_early_where_a_patch_is_done_and_is_the_same_until_there(l
 
 
 @arms
-def test_budgets_that_cut_a_generation_are_spent_whole(limited: Problem, make) -> None:  # type: ignore[no-untyped-def]
+def test_budgets_that_cut_a_generation_are_spent_whole(limited: Problem, arm) -> None:  # type: ignore[no-untyped-def]
     members = eligible(limited, labelled=False)
     for budget in (2, 2 * INDIVIDUALS + 6):
-        trace, _ = course(limited, make, members, budget=budget)
+        trace, _ = course(limited, arm, members, budget=budget)
         assert (trace.spent == budget).all()
 
 
 @arms
-def test_the_first_points_are_within_the_limits(limited: Problem, make) -> None:  # type: ignore[no-untyped-def]
-    trace, _ = course(limited, make, eligible(limited), budget=2 * INDIVIDUALS)
+def test_the_first_points_are_within_the_limits(limited: Problem, arm) -> None:  # type: ignore[no-untyped-def]
+    trace, _ = course(limited, arm, eligible(limited), budget=2 * INDIVIDUALS)
     assert (trace.invalid == 0).all() and (trace.spent == 2 * INDIVIDUALS).all()
 
 
 @arms
-def test_a_population_gets_better(limited: Problem, make) -> None:  # type: ignore[no-untyped-def]
+def test_a_population_gets_better(limited: Problem, arm) -> None:  # type: ignore[no-untyped-def]
     """The widest margin gap of a patch, late against early."""
     members = eligible(limited, labelled=False)[:20]
-    _, points = course(limited, make, members, budget=600)
+    _, points = course(limited, arm, members, budget=600)
     early, late = [], []
     for member, u in points.items():
         evidence = limited.rows(limited.space.decode(np.stack(u)), np.full(len(u), member))
@@ -102,7 +102,7 @@ def test_a_population_gets_better(limited: Problem, make) -> None:  # type: igno
 
 
 @arms
-def test_a_model_against_itself_is_never_apart(limited: Problem, make) -> None:  # type: ignore[no-untyped-def]
+def test_a_model_against_itself_is_never_apart(limited: Problem, arm) -> None:  # type: ignore[no-untyped-def]
     same = replace(limited, quantised=limited.reference, quantised_source=limited.reference_source)
-    trace, _ = course(same, make, eligible(same), budget=60)
+    trace, _ = course(same, arm, eligible(same), budget=60)
     assert (trace.apart == NEVER).all()
