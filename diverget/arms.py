@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from diverget.baselines.dflare import dflare
 from diverget.baselines.diffchaser import diffchaser
-from diverget.boundary import boundary
+from diverget.boundary import boundary, boundary_alone
 from diverget.evolution import de, ga, nsga2, pso
 from diverget.lockstep import Arm
 from diverget.metropolis import metropolis
@@ -20,12 +20,14 @@ class NamedArm:
     Attributes:
         arm: the generator; it keeps no state between searches.
         natural: whether it moves through chains of the space; the others change pixels as they were published.
+        classes: how many it needs at least.
     """
 
     name: str
     arm: Arm
     natural: bool
     summary: str
+    classes: int = 2
 
 
 ARMS = (
@@ -33,8 +35,9 @@ ARMS = (
         "boundary",
         boundary,
         True,
-        "Walks along rays to where the two models leave their class, past params that jump.",
+        "Walks along rays to where the two models leave their class, past params that jump; patches share rays.",
     ),
+    NamedArm("boundary_alone", boundary_alone, True, "The same, every patch by itself."),
     NamedArm("random", random_doses, True, "Random rays and random doses on them within the limits: to beat."),
     NamedArm(
         "metropolis",
@@ -55,6 +58,6 @@ ARMS = (
     NamedArm("dflare_as_shipped", dflare("as_shipped"), False, "DFLARE as its public code behaves."),
     NamedArm("dflare_uniform", dflare("uniform"), False, "DFLARE with mutations chosen uniformly."),
     NamedArm("diffchaser_basic", diffchaser("basic"), False, "DiffChaser's genetic algorithm, basic fitness."),
-    NamedArm("diffchaser", diffchaser("k_uncertainty"), False, "DiffChaser with k-uncertainty."),
+    NamedArm("diffchaser", diffchaser("k_uncertainty"), False, "DiffChaser with k-uncertainty.", classes=3),
 )
 """A new arm is a generator (see `diverget.lockstep`) and one name here."""

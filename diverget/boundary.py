@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -75,8 +76,12 @@ def log_odds(p: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.clip(np.nan_to_num(odds, nan=0.0), -STEEP, STEEP), np.maximum(mine, rival)
 
 
-def boundary(arena: Arena) -> Generator[Asked, Seen, None]:
-    """The arm: rays for every patch, one look a patch and round."""
+def walk(arena: Arena, *, lent: float) -> Generator[Asked, Seen, None]:
+    """Rays for every patch, one look a patch and round.
+
+    Args:
+        lent: share of the rays that may grow from those of other patches.
+    """
     problem, n = arena.problem, len(arena)
     space, d = problem.space, problem.space.dimensions
     neutral_odds, _ = log_odds(problem.reference_source[arena.members], arena.classes)
@@ -89,7 +94,7 @@ def boundary(arena: Arena) -> Generator[Asked, Seen, None]:
         act = np.flatnonzero(arena.active)
         new = act[fresh[act]]
         if len(new):
-            lender = lenders(new, arena.classes, np.isfinite(severity), arena.rng)
+            lender = lenders(new, arena.classes, np.isfinite(severity), arena.rng, share=lent)
             rays.u[new], grown = proposed(problem, best[lender], np.isfinite(best_gap[lender]), arena.rng)
             ends = reach(problem, rays.u[new], arena.members[new])
             whole = space.severity(space.decode(rays.u[new]))
@@ -126,6 +131,13 @@ def boundary(arena: Arena) -> Generator[Asked, Seen, None]:
         hopeless = near & (at_crossing > -needed) & (~either | (at_crossing < needed))
         done = found | unreached | hopeless | (rays.looks[act] >= MOST_LOOKS)
         fresh[act[done]] = True
+
+
+boundary = partial(walk, lent=LENT)
+"""The arm: patches of a class learn from each other."""
+
+boundary_alone = partial(walk, lent=0.0)
+"""The arm in which every patch is by itself, as with all other arms."""
 
 
 @dataclass(frozen=True)
@@ -195,14 +207,16 @@ class _Rays:
         self.looks[rows] += 1
 
 
-def lenders(new: np.ndarray, classes: np.ndarray, found: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """For each patch of `new` (r,) the one whose best ray it may grow from: itself, or with a chance of `LENT` one of
+def lenders(
+    new: np.ndarray, classes: np.ndarray, found: np.ndarray, rng: np.random.Generator, *, share: float
+) -> np.ndarray:
+    """For each patch of `new` (r,) the one whose best ray it may grow from: itself, or with a chance of `share` one of
     its class drawn from those `found` (n,), where there are some."""
     ready = np.flatnonzero(found)
     ready = ready[np.argsort(classes[ready], kind="stable")]
     first, last = (np.searchsorted(classes[ready], classes[new], side=side) for side in ("left", "right"))
     drawn = first + np.floor(rng.random(len(new)) * (last - first)).astype(np.int64)
-    asks = (rng.random(len(new)) < LENT) & (last > first)
+    asks = (rng.random(len(new)) < share) & (last > first)
     lender = new.copy()
     lender[asks] = ready[drawn[asks]]
     return lender

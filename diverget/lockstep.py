@@ -76,7 +76,7 @@ class Arena:
         problem: the pair, the space, the limits. Its positions are those of `members`.
         members: (n,) positions in the problem of the patches that take part.
         classes: (n,) the class on which both models agree on the source.
-        rng: the arm's own stream.
+        rng: the arm's own stream. Its patches share it, so the course of one can depend on which others take part.
         budget: queries a patch.
         active: (n,) bool, which patches are not done; the engine keeps it.
         spent: (n,) queries so far; the engine keeps it.
@@ -107,18 +107,35 @@ class Milder:
 
 
 @dataclass(frozen=True)
+class Kinds:
+    """The mildest REVEALED follow-up of every kind that was seen of a patch, (r,) each, ordered by the first three.
+
+    Attributes:
+        patches: positions in the arena.
+        classes: what the quantised model gave the follow-up.
+        slots: which slot of the space weighs most in the severity.
+        severity: of the follow-up; u: (r, d) its point.
+    """
+
+    patches: np.ndarray
+    classes: np.ndarray
+    slots: np.ndarray
+    severity: np.ndarray
+    u: np.ndarray
+
+
+@dataclass(frozen=True)
 class Trace:
-    """How an arm fared, patch by patch; `k` is the number of classes.
+    """How an arm fared, patch by patch.
 
     Attributes:
         members: (n,) positions of the patches in the problem.
         spent: (n,) queries.
         apart, revealed: (n,) queries up to and with the first disagreement, the first REVEALED; `NEVER` without.
-        severity: (n, k) of the mildest REVEALED follow-up by the class that the quantised model gave it; inf without
-            one, and where the arm knows no severity.
-        mildest: (n, k, d) the points of these follow-ups, NaN without one.
-        psnr: (n,) of the mildest REVEALED follow-up of all, of the first where the arm knows no severity; NaN without.
+        severity: (n,) of the mildest REVEALED follow-up; inf without one, and where the arm knows no severity.
+        psnr: (n,) of that follow-up, of the first where the arm knows no severity; NaN without.
         milder: how the severity fell.
+        kinds: what was revealed, each kind at its mildest; empty where the arm knows no severity.
         front: (patch, severity, divergence) of the follow-ups within the limits that no other of their patch beats in
             both; empty where the arm knows no severity.
         invalid: (n,) rows outside the limits.
@@ -130,9 +147,9 @@ class Trace:
     apart: np.ndarray
     revealed: np.ndarray
     severity: np.ndarray
-    mildest: np.ndarray
     psnr: np.ndarray
     milder: Milder
+    kinds: Kinds
     front: Front
     invalid: np.ndarray
     rounds: int
@@ -222,71 +239,77 @@ def run(
 class _Books:
     """What is kept of the rows that were paid for; its size does not grow with the budget."""
 
+    problem: Problem
     apart: np.ndarray
     revealed: np.ndarray
     severity: np.ndarray
-    mildest: np.ndarray
     psnr: np.ndarray
     invalid: np.ndarray
     milder: list[tuple[int, int, float]]
+    kinds: dict[tuple[int, int, int], tuple[float, np.ndarray]]
     front: Front
 
     @classmethod
     def of(cls, n: int, problem: Problem) -> _Books:
-        k, d = problem.reference_source.shape[1], problem.space.dimensions
         return cls(
+            problem=problem,
             apart=np.full(n, NEVER),
             revealed=np.full(n, NEVER),
-            severity=np.full((n, k), np.inf),
-            mildest=np.full((n, k, d), np.nan),
+            severity=np.full(n, np.inf),
             psnr=np.full(n, np.nan),
             invalid=np.zeros(n, dtype=np.int64),
             milder=[],
+            kinds={},
             front=Front.empty(),
         )
 
     def enter(
         self, looked: Asked, evidence: Evidence, outcomes: np.ndarray, cost: np.ndarray, paid: np.ndarray
     ) -> None:
-        judged, patches, cost = outcomes[paid], looked.patches[paid], cost[paid]
+        judged, patches, cost_paid = outcomes[paid], looked.patches[paid], cost[paid]
         np.add.at(self.invalid, patches[judged == Outcome.INVALID], 1)
-        _first(self.apart, patches, cost, (judged == Outcome.REVEALED) | (judged == Outcome.MOVED_APART))
-        _first(self.revealed, patches, cost, judged == Outcome.REVEALED)
-        given = evidence.quantised.argmax(axis=1)
-        for row, patch, queries in zip(paid, patches, cost, strict=True):
-            if outcomes[row] == Outcome.REVEALED:
-                self._revealed(looked, evidence, int(row), int(patch), int(queries), int(given[row]))
-        if looked.u is not None:
-            valid = paid[judged != Outcome.INVALID]
-            self.front = self.front.joined(
-                Front(looked.patches[valid], evidence.severity[valid], js_divergence(evidence)[valid])
-            )
-
-    def _revealed(
-        self, looked: Asked, evidence: Evidence, row: int, patch: int, queries: int, quantised_class: int
-    ) -> None:
-        severity = evidence.severity[row]
-        if severity < self.severity[patch].min():
-            self.milder.append((patch, queries, float(severity)))
-            self.psnr[patch] = evidence.psnr[row]
-        elif looked.u is None and np.isnan(self.psnr[patch]):
-            self.psnr[patch] = evidence.psnr[row]
-        if looked.u is not None and severity < self.severity[patch, quantised_class]:
-            self.severity[patch, quantised_class] = severity
-            self.mildest[patch, quantised_class] = looked.u[row]
+        _first(self.apart, patches, cost_paid, (judged == Outcome.REVEALED) | (judged == Outcome.MOVED_APART))
+        _first(self.revealed, patches, cost_paid, judged == Outcome.REVEALED)
+        hit = paid[judged == Outcome.REVEALED]
+        for row in hit:
+            patch, severity = int(looked.patches[row]), float(evidence.severity[row])
+            if severity < self.severity[patch]:
+                self.severity[patch] = severity
+                self.milder.append((patch, int(cost[row]), severity))
+                self.psnr[patch] = evidence.psnr[row]
+            elif np.isnan(severity) and np.isnan(self.psnr[patch]):
+                self.psnr[patch] = evidence.psnr[row]
+        if looked.u is None:
+            return
+        space = self.problem.space
+        slots = space.weights(space.decode(looked.u[hit])).argmax(axis=1)
+        for row, slot in zip(hit, slots, strict=True):
+            kind = int(looked.patches[row]), int(evidence.quantised[row].argmax()), int(slot)
+            if kind not in self.kinds or evidence.severity[row] < self.kinds[kind][0]:
+                self.kinds[kind] = float(evidence.severity[row]), looked.u[row]
+        valid = paid[judged != Outcome.INVALID]
+        self.front = self.front.joined(
+            Front(looked.patches[valid], evidence.severity[valid], js_divergence(evidence)[valid])
+        )
 
     def trace(self, members: np.ndarray, spent: np.ndarray, rounds: int, rows: int) -> Trace:
-        patches, queries, severity = zip(*self.milder, strict=True) if self.milder else ((), (), ())
+        milder = np.array(self.milder, dtype=[("patch", np.int64), ("queries", np.int64), ("severity", np.float64)])
+        kinds = np.array(sorted(self.kinds), dtype=np.int64).reshape(-1, 3)
+        mildest = [self.kinds[kind] for kind in sorted(self.kinds)]
         return Trace(
             members=members,
             spent=spent,
             apart=self.apart,
             revealed=self.revealed,
             severity=self.severity,
-            mildest=self.mildest,
             psnr=self.psnr,
-            milder=Milder(
-                np.array(patches, dtype=np.int64), np.array(queries, dtype=np.int64), np.array(severity, np.float64)
+            milder=Milder(milder["patch"], milder["queries"], milder["severity"]),
+            kinds=Kinds(
+                kinds[:, 0],
+                kinds[:, 1],
+                kinds[:, 2],
+                severity=np.array([severity for severity, _ in mildest]),
+                u=np.array([u for _, u in mildest]).reshape(-1, self.problem.space.dimensions),
             ),
             front=self.front,
             invalid=self.invalid,

@@ -25,14 +25,11 @@ import numpy as np
 from diverget.lockstep import Arena, Asked, Seen
 from diverget.objectives import top1_gap
 from diverget.outcome import Outcome
-from diverget.rays import along, reach
+from diverget.rays import MOST_BARREN, along, reach
 from diverget.selection import NONE, from_the_last, moved, not_below, remembered
 
 MILDER = 0.98
 """After a finding candidates reach at most this share of its severity: engineering judgement."""
-
-MOST_BARREN = 50
-"""Rounds in a row without any candidate to show, after which there is none: engineering judgement."""
 
 
 def metropolis(arena: Arena) -> Generator[Asked, Seen, None]:

@@ -23,6 +23,9 @@ ENOUGH = 0.3
 """dB within which of it a dose is far enough."""
 
 
+MOST_BARREN = 50
+"""Rounds in a row without any follow-up to show, after which there is none: engineering judgement."""
+
 DOSES = 4
 """Random doses on each random ray: how far a ray reaches costs several distortions, and a second dose on it is as
 likely to find something as one on another ray (measured)."""
@@ -85,14 +88,16 @@ def random_doses(arena: Arena) -> Generator[Asked, Seen, None]:
     free of queries here as it is for the walk to the boundary. No query is spent on an undistorted source.
     """
     problem, space = arena.problem, arena.problem.space
-    while arena.active.any():
+    barren = 0
+    while arena.active.any() and barren < MOST_BARREN:
         act = np.flatnonzero(arena.active)
         u = arena.rng.random((len(act), space.dimensions))
         far = reach(problem, u, arena.members[act])
-        if not far.any():
-            return
+        barren += 1
         for _ in range(DOSES):
-            dose = far * (1 - arena.rng.random(len(act)))
-            some = arena.active[act] & (dose > 0)
+            points = along(space, u, far * (1 - arena.rng.random(len(act))))
+            # A whole strength can come to nothing.
+            some = arena.active[act] & (space.severity(space.decode(points)) > 0)
             if some.any():
-                yield Asked(act[some], u=along(space, u[some], dose[some]))
+                barren = 0
+                yield Asked(act[some], u=points[some])

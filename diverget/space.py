@@ -108,7 +108,7 @@ class Space:
 
     def weights(self, values: Values) -> np.ndarray:
         """How much each slot adds to the severity, (m, slots); the sum of a row is its severity."""
-        share = np.zeros((len(next(iter(values[0].values()))), len(self.slots)))
+        share = np.zeros((len(values[0][self.slots[0].relation.params[0].name]), len(self.slots)))
         strengths = [axis for axis in self.axes if axis[1].neutral is not None]
         for slot, param, bounds in strengths:
             share[:, slot] += param.strength(values[slot][param.name], bounds) / len(strengths)

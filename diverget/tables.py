@@ -61,7 +61,7 @@ ARCHIVE = pa.schema(
         ("family", pa.string()),
         ("reference_class", pa.int32()),
         ("quantised_class", pa.int32()),
-        ("findings", pa.int64()),
+        ("patches", pa.int64()),
         ("severity", pa.float64()),
         ("mildest", pa.int64()),
     ]
@@ -102,14 +102,23 @@ PATCHWISE = pa.schema(
         ("front", pa.list_(pa.struct([("severity", pa.float64()), ("divergence", pa.float64())]))),
         (
             "kinds",
-            pa.list_(pa.struct([("quantised_class", pa.int32()), ("severity", pa.float64()), ("values", pa.string())])),
+            pa.list_(
+                pa.struct(
+                    [
+                        ("quantised_class", pa.int32()),
+                        ("relation", pa.string()),
+                        ("severity", pa.float64()),
+                        ("values", pa.string()),
+                    ]
+                )
+            ),
         ),
     ]
 )
 """One row a pair, rung, arm, repeat and patch; `own` is the class of both on the source; `apart` and `revealed` are
 queries, null where nothing was found; `severity` and `psnr` are those of the mildest REVEALED; `milder` is every
 improvement of it; `front` what no other follow-up beats in severity and Jensen-Shannon divergence; `kinds` the mildest
-REVEALED for each class that the quantised model gave, in natural units."""
+REVEALED for each class that the quantised model gave and each relation that weighed most, in natural units."""
 
 GAPS = pa.schema(
     [

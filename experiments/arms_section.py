@@ -64,11 +64,11 @@ def chance(p: float) -> str:
 
 
 def table(cell: Cell) -> list[dict[str, Any]]:
-    """The arms of a cell as the rows of its table; random stands in it with equal queries and with all of its own."""
+    """The arms of a cell as the rows of its table; one with a larger budget stands in it with equal queries as well."""
     tested = against_random(cell)
     rows = []
     for trial in cell.trials:
-        if trial.arm == RANDOM and trial.budget > cell.budget:
+        if trial.budget > cell.budget:
             rows.append(_row(trial.within(cell.budget), tested))
         rows.append(_row(trial, tested))
     return rows

@@ -46,7 +46,7 @@ CONTENTS: Mapping[str, Any] = {
     "archive.parquet": [
         {
             **dict.fromkeys(("pair", "tier", "family"), str),
-            **dict.fromkeys(("reference_class", "quantised_class", "findings", "mildest"), COUNT),
+            **dict.fromkeys(("reference_class", "quantised_class", "patches", "mildest"), COUNT),
             "severity": NUMBER,
             "control": None,
         }

@@ -16,7 +16,7 @@ METRICS = {
     "revealed_rate.in_spec.upper": "upper end of its 95 % interval",
     "revealed_rate.stress": "REVEALED rate of random stress chains",
     "revealed_rate.stress.upper": "upper end of its 95 % interval",
-    "findings": "confirmed findings of all searches",
+    "findings": "confirmed findings under the run's tier and limits",
     "minimal_severity": "severity of the mildest confirmed finding under the run's tier and limits; 1 without one",
 }
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiments.trials import DIFFCHASER, RANDOM, SHIPPED, Cell, Trial, median_severity
+from experiments.trials import DIFFCHASER, RANDOM, SHIPPED, Cell, Trial, against_random, median_severity
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ WORDS = {
         "times fewer queries to the first disagreement than DFLARE as shipped",
         True,
     ),
+    "a12_queries": ("A12 against random in queries to the first REVEALED", True),
+    "a12_severity": ("A12 against random in the mildest severity", True),
     "severity_to_random": ("median mildest severity over that of random with its whole budget", False),
 }
 """By name: what the number is, and whether more of it is better."""
@@ -54,8 +56,7 @@ def ours(cells: Sequence[Cell]) -> list[str]:
 def derived(cells: Sequence[Cell], arm: str) -> list[Derived]:
     """The ratios of `arm`, shares and mean queries averaged over `cells` first; in the order of `WORDS`.
 
-    Shares are compared within equal queries. The means of the queries are each within the arm's own budget, at which
-    a patch without a finding counts: what is told of a rival that finds little is a lower bound.
+    Shares and A12 are compared within equal queries, mean queries within the budget of each (`_queries`).
     The ratio of severities is the mean over the cells in which both medians are known.
     """
     values: dict[str, tuple[float | None, int]] = {}
@@ -64,6 +65,8 @@ def derived(cells: Sequence[Cell], arm: str) -> list[Derived]:
     for prefix, reached in (("queries", "revealed"), ("disagreement_queries", "apart")):
         values[f"{prefix}_to_diffchaser"] = _queries(cells, arm, DIFFCHASER, reached)
         values[f"{prefix}_to_dflare_as_shipped"] = _queries(cells, arm, (SHIPPED,), reached)
+    for measure in ("queries", "severity"):
+        values[f"a12_{measure}"] = _effects(cells, arm, measure)
     values["severity_to_random"] = _severities(cells, arm)
     return [Derived(name, words, more, *values[name]) for name, (words, more) in WORDS.items()]
 
@@ -95,17 +98,33 @@ def _shares(cells: Sequence[Cell], arm: str, reached: str) -> tuple[float | None
 
 
 def _queries(cells: Sequence[Cell], arm: str, rivals: Sequence[str], reached: str) -> tuple[float | None, int]:
-    """The ratio of the mean queries, those of the rival with the fewest over the arm's."""
+    """The ratio of the mean queries, the rival's over the arm's.
+
+    Each may use its own budget; a patch that it found nothing for counts at the larger budget of the two, so the means
+    are bounds from below, more so for whoever found less. Of several rivals the one with the most patches is taken.
+    """
     best: tuple[float, float, int] | None = None
     for rival in rivals:
         pairs = _pairs(cells, arm, rival, equal=False)
         if pairs:
-            mine, theirs = (
-                float(np.mean([np.minimum(getattr(t[i], reached), t[i].budget).mean() for t in pairs])) for i in (0, 1)
-            )
-            if best is None or theirs < best[1]:
-                best = mine, theirs, len(pairs)
-    return (best[1] / best[0], best[2]) if best else (None, 0)
+            share = float(np.mean([np.isfinite(getattr(theirs, reached)).mean() for _, theirs in pairs]))
+            means = [
+                [
+                    float(np.minimum(getattr(one, reached), max(mine.budget, theirs.budget)).mean())
+                    for one in (mine, theirs)
+                ]
+                for mine, theirs in pairs
+            ]
+            ours_, theirs_ = np.mean(means, axis=0)
+            if best is None or share > best[0]:
+                best = share, float(theirs_ / ours_), len(pairs)
+    return (best[1], best[2]) if best else (None, 0)
+
+
+def _effects(cells: Sequence[Cell], arm: str, measure: str) -> tuple[float | None, int]:
+    """The mean of A12 against random."""
+    found = [tested[arm, measure].a12 for tested in map(against_random, cells) if (arm, measure) in tested]
+    return (float(np.mean(found)) if found else None), len(found)
 
 
 def _severities(cells: Sequence[Cell], arm: str) -> tuple[float | None, int]:

@@ -27,7 +27,7 @@ def _lines(run: Run, pair: Row) -> list[dict[str, Any]]:
                 "name": spoken(pair),
                 "tier": tier,
                 "family": family,
-                "findings": sum(row["findings"] for row in cells),
+                "patches": sum(row["patches"] for row in cells),
                 "class_pairs": len(cells),
                 "severity": first["severity"],
                 "classes": f"{run.class_name(first['reference_class'])} → {run.class_name(first['quantised_class'])}",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from diverget import tables
-from diverget.archive import kinds, mildest
+from diverget.archive import distinct, kinds, mildest
 from diverget.findings import Finding, distil, replay
 from diverget.problem import Problem, Revealed
 from diverget.space import Space, Values
@@ -48,57 +48,62 @@ class Candidates:
 
 
 def findings(asked: Run, subjects: Subjects) -> list[dict[str, Any]]:
-    """Shrink and confirm what was revealed: `findings/`, `archive.parquet` and, last of all, `findings.parquet`."""
-    store, own = asked.store, asked.config.own_rung
+    """Shrink and confirm what was revealed, a part of `findings/` a pair and rung, then `archive.parquet` and, last of
+    all, `findings.parquet`."""
+    store = asked.store
     if store.has("findings.parquet"):
         return store.read_table("findings.parquet")
     walked = store.read_table("patchwise.parquet") if store.has("patchwise.parquet") else []
-    rungs = {rung.name: rung for rung in (own, *asked.config.rungs)}
+    rungs = {rung.name: rung for rung in (asked.config.own_rung, *asked.config.rungs)}
     rows: list[dict[str, Any]] = []
     for number, pair in enumerate(subjects.pairs):
-        for rung in rungs.values():
-            mine = [row for row in walked if row["pair"] == pair.name and row["rung"] == rung.name and row["natural"]]
-            if rung is own or any(row["kinds"] for row in mine):
-                _distilled(asked, number, pair, rung, mine, rows)
+        for step, rung in enumerate(rungs.values()):
+            part = f"findings/part-{number:02d}-{step}.parquet"
+            if not store.has(part):
+                mine = [row for row in walked if row["pair"] == pair.name and row["rung"] == rung.name]
+                store.write_table(part, _distilled(asked, number, pair, rung, mine, len(rows)), tables.FINDINGS)
+            rows += store.read_table(part)
     store.write_table("archive.parquet", kinds(rows), tables.ARCHIVE)
     store.write_table("findings.parquet", rows, tables.FINDINGS)
     return rows
 
 
 def _distilled(
-    asked: Run,
-    number: int,
-    pair: Pair,
-    rung: RungConfig,
-    walked: Sequence[dict[str, Any]],
-    rows: list[dict[str, Any]],
-) -> None:
-    """Add the findings of a pair on a rung to `rows`, and their files to the store."""
+    asked: Run, number: int, pair: Pair, rung: RungConfig, walked: Sequence[dict[str, Any]], first: int
+) -> list[dict[str, Any]]:
+    """The findings of a pair on a rung, numbered from `first`; their arrays are written."""
+    searched = rung.name == asked.config.own_rung.name
+    if not searched and not any(row["kinds"] for row in walked):
+        return []
     with asked.screen.stage(f"shrink  {pair.name}", total=1) as stage:
         problem = asked.pose(pair, asked.material.assessed, rung)
         found = _by_arms(walked, problem.space)
-        if rung.name == asked.config.own_rung.name:
+        if searched:
             found = _searched(asked, number, problem).joined(found)
-        leads = mildest(zip(range(len(found.severity)), found.severity, found.revealed, strict=True))
+        slots = problem.space.weights(found.values).argmax(axis=1)
+        leads = mildest(zip(range(len(found.severity)), found.severity, slots.tolist(), found.revealed, strict=True))
         shrunk = distil(problem, leads, found.values, step=lambda done, steps: stage.to(done / steps))
-        confirmed = _confirm(asked, pair, shrunk)
-        stage.to(1, f"{rung.name}: {sum(confirmed)} of {len(shrunk)} confirmed")
-    for lead, finding, sure in zip(leads, shrunk, confirmed, strict=True):
-        name = f"findings/{len(rows):04d}.npz"
-        asked.store.write_arrays(name, finding.arrays)
-        rows.append(
+        told = [
             {
-                "finding": len(rows),
+                **finding.row,
                 "pair": pair.name,
                 "control": pair.control,
                 "rung": rung.name,
                 "found_by": found.found_by[lead.candidate],
                 "candidate": found.numbers[lead.candidate],
-                **finding.row,
-                "confirmed": sure,
-                "file": name,
+                "finding": place,
             }
-        )
+            for place, (lead, finding) in enumerate(zip(leads, shrunk, strict=True))
+        ]
+        kept = distinct(told)
+        confirmed = _confirm(asked, pair, [shrunk[row["finding"]] for row in kept])
+        stage.to(1, f"{rung.name}: {sum(confirmed)} of {len(kept)} confirmed")
+    rows = []
+    for place, (row, sure) in enumerate(zip(kept, confirmed, strict=True), start=first):
+        name = f"findings/{place:04d}.npz"
+        asked.store.write_arrays(name, shrunk[row["finding"]].arrays)
+        rows.append({**row, "finding": place, "confirmed": sure, "file": name})
+    return rows
 
 
 def _searched(asked: Run, number: int, problem: Problem) -> Candidates:

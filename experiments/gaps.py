@@ -10,6 +10,7 @@ import numpy as np
 from diverget import tables
 from diverget.gaps import BRACKETS, BoundaryGaps, directions, measure
 from diverget.lockstep import QUERIES, eligible
+from diverget.objectives import keep_label
 from diverget.patches import draw_field
 from diverget.problem import Problem
 from diverget.randomness import Purpose, generator, key
@@ -65,11 +66,15 @@ def _part(number: int, relation: str) -> str:
 
 
 def _of_one(asked: Run, problem: Problem, tier: str, relation: str) -> Problem:
-    """The problem on the space of one relation; what the models say of the sources is known."""
+    """The problem on the space of one relation; what the models say of the sources is known.
+
+    That the reference keeps its class is no limit here: where it leaves is what is measured.
+    """
     space = asked.config.space_in(tier, relation)
     patches = asked.material.patches(asked.material.assessed, space)
     fields = tuple(draw_field(slot.relation, patches, seed=asked.config.seed) for slot in space.slots)
-    return replace(problem, space=space, patches=patches, fields=fields)
+    limits = tuple(bounded for bounded in problem.limits if bounded.limit.score is not keep_label)
+    return replace(problem, space=space, patches=patches, fields=fields, limits=limits)
 
 
 def _rows(pair: Pair, tier: str, relation: str, found: BoundaryGaps) -> list[dict[str, Any]]:

@@ -49,7 +49,10 @@ class RungConfig(Strict):
     tier: Literal["in_spec", "stress"] = "stress"
     limits: dict[str, float] = Field({})
 
-    _known_limits = field_validator("limits")(known_limits)
+    @field_validator("limits")
+    @classmethod
+    def _known_limits(cls, limits: dict[str, float]) -> dict[str, float]:
+        return dict(sorted(known_limits(limits).items()))
 
     @property
     def name(self) -> str:

@@ -60,6 +60,22 @@ class Course:
     repeat: int
 
 
+def refuse_arms(asked: Run, subjects: Subjects) -> None:
+    """Return when every arm can work with the models, before anything is searched.
+
+    Raises:
+        ValueError: one needs more classes.
+    """
+    config = asked.config.patchwise
+    classes = subjects.pairs[0].reference.classes
+    for arm in config.chosen if config is not None else ():
+        if classes < arm.classes:
+            raise ValueError(
+                f"Expected at least {arm.classes} classes for the arm {arm.name}, got models of {classes}; leave it out "
+                "of `patchwise.arms`, or take diffchaser_basic."
+            )
+
+
 def patchwise(asked: Run, subjects: Subjects) -> None:
     """Run every arm of the config on every pair and rung, as often as asked, round by round."""
     config, store = asked.config.patchwise, asked.store
@@ -77,6 +93,7 @@ def patchwise(asked: Run, subjects: Subjects) -> None:
                     if not store.has(f"{course.name}.parquet"):
                         _carry_out(asked, course, problem, members)
             for course in courses:
+                store.remove(course.name)  # where a run was killed after the table was written
                 rows += store.read_table(f"{course.name}.parquet")
                 timing.append(store.read_json(f"{course.name}.json"))
     store.write_json("patchwise.json", timing)
@@ -145,18 +162,20 @@ def _rows(same: dict[str, Any], trace: Trace, own: np.ndarray, space: Space) -> 
     for patch, severity, divergence in zip(*vars(trace.front).values(), strict=True):
         front[patch].append({"severity": float(severity), "divergence": float(divergence)})
     kinds: list[list[dict[str, Any]]] = [[] for _ in range(n)]
-    patches, given = np.nonzero(np.isfinite(trace.severity))
-    values = space.decode(trace.mildest[patches, given])
-    for row, (patch, quantised_class) in enumerate(zip(patches, given, strict=True)):
+    values = space.decode(trace.kinds.u)
+    for row, patch in enumerate(trace.kinds.patches):
         chosen = {
             slot.relation.name: {name: float(column[0]) for name, column in params.items()}
             for slot, params in zip(space.slots, rows_of(values, np.array([row])), strict=True)
         }
-        severity = float(trace.severity[patch, quantised_class])
         kinds[patch].append(
-            {"quantised_class": int(quantised_class), "severity": severity, "values": json.dumps(chosen)}
+            {
+                "quantised_class": int(trace.kinds.classes[row]),
+                "relation": space.slots[trace.kinds.slots[row]].relation.name,
+                "severity": float(trace.kinds.severity[row]),
+                "values": json.dumps(chosen),
+            }
         )
-    least = trace.severity.min(axis=1)
     return [
         {
             **same,
@@ -165,7 +184,7 @@ def _rows(same: dict[str, Any], trace: Trace, own: np.ndarray, space: Space) -> 
             "spent": int(trace.spent[i]),
             "apart": _or_none(trace.apart[i]),
             "revealed": _or_none(trace.revealed[i]),
-            "severity": float(least[i]) if np.isfinite(least[i]) else None,
+            "severity": float(trace.severity[i]) if np.isfinite(trace.severity[i]) else None,
             "psnr": float(trace.psnr[i]) if np.isfinite(trace.psnr[i]) else None,
             "invalid": int(trace.invalid[i]),
             "milder": milder[i],

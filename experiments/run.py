@@ -13,7 +13,7 @@ from diverget import tables
 from diverget.store import Store
 from experiments import criteria, data, found, gaps, stages
 from experiments.pairs import Subjects, prepare
-from experiments.patchwise import patchwise
+from experiments.patchwise import patchwise, refuse_arms
 from experiments.progress import Screen
 from experiments.record import EVERYTHING, enough
 from experiments.report import render
@@ -74,6 +74,7 @@ def _carry_out(config: RunConfig, store: Store, screen: Screen, *, cache: Path) 
     with ThreadPoolExecutor(config.workers) as pool:
         asked = stages.Run(config, store, screen, material, pool)
         subjects = prepare(config, material, store, screen, cache=cache)
+        refuse_arms(asked, subjects)
         stages.baselines(asked, subjects)
         for number, pair in enumerate(subjects.pairs):
             stages.rates(asked, number, pair)
@@ -168,14 +169,15 @@ def _metrics(
     rates: Sequence[dict[str, Any]],
     findings: Sequence[dict[str, Any]],
 ) -> dict[str, float | None]:
-    mine = [row for row in findings if row["pair"] == pair and row["confirmed"]]
+    rung = config.own_rung.name
+    mine = [row for row in findings if row["pair"] == pair and row["rung"] == rung and row["confirmed"]]
     accuracies = base["accuracy_reference"], base["accuracy_quantised"]
     known = None not in accuracies
     measured: dict[str, float | None] = {
         "agreement": base["agreement"],
         "accuracy_drop": accuracies[0] - accuracies[1] if known else None,
         "findings": len(mine),
-        "minimal_severity": min((row["severity"] for row in mine if row["rung"] == config.own_rung.name), default=1.0),
+        "minimal_severity": min((row["severity"] for row in mine), default=1.0),
     }
     for row in rates:
         if row["pair"] == pair and row["relation"] == EVERYTHING and enough(row):

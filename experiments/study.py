@@ -39,6 +39,8 @@ class BarsConfig(Strict):
     queries_to_dflare_as_shipped: float | None = None
     disagreement_queries_to_diffchaser: float | None = None
     disagreement_queries_to_dflare_as_shipped: float | None = None
+    a12_queries: float | None = None
+    a12_severity: float | None = None
     severity_to_random: float | None = None
 
 

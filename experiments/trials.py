@@ -220,7 +220,8 @@ MEASURES: Mapping[str, Callable[[Trial], np.ndarray]] = {
 
 
 def against_random(cell: Cell) -> dict[tuple[str, str], Against]:
-    """Every arm against random, by arm and measure; empty without a random arm. Severity only for natural arms."""
+    """Every arm against random within equal queries, the least budget of any arm, by arm and measure; empty without a
+    random arm. Severity only for natural arms."""
     rival = cell.arm(RANDOM)
     if rival is None:
         return {}
@@ -228,10 +229,9 @@ def against_random(cell: Cell) -> dict[tuple[str, str], Against]:
     for trial in cell.trials:
         if trial.arm == RANDOM:
             continue
-        budget = min(trial.budget, rival.budget)
         for name, measure in MEASURES.items():
             if name == "queries" or trial.natural:
-                mine, theirs = measure(trial.within(budget)), measure(rival.within(budget))
+                mine, theirs = (measure(one.within(cell.budget)) for one in (trial, rival))
                 tested.append((trial.arm, name, a12(theirs, mine), mann_whitney(mine, theirs)))
     adjusted = holm(np.array([p for *_, p in tested]))
     return {

@@ -98,8 +98,9 @@ def _listed(points: np.ndarray, *, one: bool):
 
 def test_the_same_seed_gives_the_same_trace_and_another_another(loose: Problem) -> None:
     one, again, other = traced(loose), traced(loose), traced(loose, seed=2)
-    for name in ("spent", "apart", "revealed", "severity", "mildest"):
+    for name in ("spent", "apart", "revealed", "severity"):
         np.testing.assert_array_equal(getattr(one, name), getattr(again, name))
+    np.testing.assert_array_equal(one.kinds.u, again.kinds.u)
     assert (one.revealed != other.revealed).any()
 
 
@@ -121,22 +122,38 @@ def test_what_a_store_answers_is_told_in_the_models_place(loose: Problem) -> Non
         look=lambda number, asked: kept[number],
     )
     np.testing.assert_array_equal(first.revealed, again.revealed)
-    np.testing.assert_array_equal(first.mildest, again.mildest)
+    np.testing.assert_array_equal(first.kinds.u, again.kinds.u)
 
 
-def test_the_mildest_revealed_point_of_each_class_is_kept(loose: Problem) -> None:
-    trace = traced(loose, rows=5, budget=100, until=Until.SPENT)
-    patches, given = np.nonzero(np.isfinite(trace.severity))
-    assert len(patches)
-    values = loose.space.decode(trace.mildest[patches, given])
-    np.testing.assert_allclose(loose.space.severity(values), trace.severity[patches, given])
-    evidence = loose.rows(values, trace.members[patches])
+def test_the_mildest_revealed_point_of_each_kind_is_kept(loose: Problem) -> None:
+    kept = []
+
+    def recorded(number: int, asked: Asked):
+        kept.append((asked, lockstep.seen_by_models(loose, members, asked)))
+        return kept[-1][1]
+
+    members = eligible(loose)
+    trace = run(
+        loose, uniform(5), members=members, budget=100, rng=np.random.default_rng(1), until=Until.SPENT, look=recorded
+    )
+    expected: dict[tuple[int, int, int], float] = {}
+    for asked, evidence in kept:
+        weights = loose.space.weights(loose.space.decode(asked.u))
+        np.testing.assert_allclose(weights.sum(axis=1), evidence.severity)
+        for row in np.flatnonzero(lockstep.judge(evidence) == Outcome.REVEALED):
+            kind = (int(asked.patches[row]), int(evidence.quantised[row].argmax()), int(weights[row].argmax()))
+            expected[kind] = min(float(evidence.severity[row]), expected.get(kind, np.inf))
+    kinds = trace.kinds
+    told = list(zip(kinds.patches, kinds.classes, kinds.slots, strict=True))
+    assert told == sorted(expected) and len({slot for *_, slot in told}) > 1
+    np.testing.assert_array_equal(kinds.severity, [expected[kind] for kind in sorted(expected)])
+    evidence = loose.rows(loose.space.decode(kinds.u), members[kinds.patches])
     assert (lockstep.judge(evidence) == Outcome.REVEALED).all()
-    np.testing.assert_array_equal(evidence.quantised.argmax(axis=1), given)
-    least = trace.severity.min(axis=1)
-    of_patch = given == trace.severity.argmin(axis=1)[patches]
-    np.testing.assert_allclose(evidence.psnr[of_patch], trace.psnr[patches[of_patch]])
-    assert (np.isfinite(least) == (trace.revealed != NEVER)).all()
+    np.testing.assert_array_equal(evidence.quantised.argmax(axis=1), kinds.classes)
+    np.testing.assert_array_equal(evidence.severity, kinds.severity)
+    for row in np.flatnonzero(kinds.severity == trace.severity[kinds.patches]):
+        assert trace.psnr[kinds.patches[row]] == pytest.approx(evidence.psnr[row])
+    assert (np.isfinite(trace.severity) == (trace.revealed != NEVER)).all()
 
 
 def test_every_improvement_is_told_with_its_queries(loose: Problem) -> None:
@@ -189,7 +206,7 @@ def test_images_of_an_arms_own_are_judged_like_points(loose: Problem) -> None:
 
     by_image = run(loose, painted, members=members, budget=60, rng=np.random.default_rng(1))
     np.testing.assert_array_equal(by_image.revealed, traced(loose).revealed)
-    assert np.isnan(by_image.mildest).all()
+    assert np.isinf(by_image.severity).all() and len(by_image.kinds.u) == 0
 
 
 def test_an_arm_may_stop_by_itself(loose: Problem) -> None:

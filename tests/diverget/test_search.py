@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from diverget import tables
-from diverget.archive import Lead, mildest
+from diverget.archive import Lead, distinct, kinds, mildest
 from diverget.findings import distil, replay
 from diverget.optimisers import OPTIMISERS, Optimiser, directions, fitting
 from diverget.optimisers.chains import Chains
@@ -350,10 +350,33 @@ def test_agemoea_asks_what_pymoos_asks(pymoo_age: ModuleType) -> None:
     np.testing.assert_allclose(points(asked(BY_NAME["agemoea"], walled, seed=3, budget=300)), expected, atol=1e-9)
 
 
-def test_the_archive_keeps_the_mildest_of_each_patch_and_class_pair() -> None:
+def test_the_mildest_of_each_patch_class_pair_and_heaviest_slot_leads() -> None:
     a, b = Revealed(3, 0, 1), Revealed(3, 0, 2)
-    leads = mildest([(0, 0.5, [a]), (1, 0.2, [a, b]), (2, 0.2, [a]), (3, 0.1, [b])])
-    assert [(lead.seen, lead.candidate, lead.severity) for lead in leads] == [(a, 1, 0.2), (b, 3, 0.1)]
+    leads = mildest([(0, 0.5, 0, [a]), (1, 0.2, 0, [a, b]), (2, 0.2, 0, [a]), (3, 0.1, 0, [b]), (4, 0.4, 1, [a])])
+    assert [(lead.seen, lead.slot, lead.candidate, lead.severity) for lead in leads] == [
+        (a, 0, 1, 0.2),
+        (a, 1, 4, 0.4),
+        (b, 0, 3, 0.1),
+    ]
+
+
+def test_the_archive_keeps_the_mildest_of_each_kind_and_counts_patches() -> None:
+    def row(finding: int, patch: int, severity: float, relation: str = "offset", **more: object) -> dict:
+        family = {"offset": "radiometry", "brightness": "radiometry", "stripes": "sensor"}[relation]
+        shared = {"pair": "a/b", "control": False, "tier": "stress", "reference_class": 0, "quantised_class": 1}
+        return {
+            **shared, "finding": finding, "patch": patch, "severity": severity, "relation": relation,
+            "family": family, "confirmed": True, **more,
+        }  # fmt: skip
+
+    rows = [
+        row(0, 7, 0.5), row(1, 7, 0.2, "brightness"), row(2, 8, 0.3), row(3, 8, 0.1, confirmed=False),
+        row(4, 8, 0.4, "stripes"), row(5, 8, 0.4, tier="in_spec"),
+    ]  # fmt: skip
+    told = [(kind["tier"], kind["family"], kind["patches"], kind["mildest"]) for kind in kinds(rows)]
+    assert told == [("in_spec", "radiometry", 1, 5), ("stress", "radiometry", 2, 1), ("stress", "sensor", 1, 4)]
+    twice = [row(0, 7, 0.5), row(1, 7, 0.2), row(2, 7, 0.2, "stripes"), row(3, 7, 0.2)]
+    assert [entry["finding"] for entry in distinct(twice)] == [1, 2]
 
 
 @pytest.fixture(scope="module")
@@ -376,7 +399,8 @@ def rows(problem: Problem, evaluation: Evaluation) -> list[dict]:
 
 
 def leads(evaluation: Evaluation) -> list[Lead]:
-    return mildest(zip(range(len(evaluation.u)), evaluation.severity, evaluation.revealed, strict=True))
+    every = range(len(evaluation.u))
+    return mildest((i, float(evaluation.severity[i]), 0, evaluation.revealed[i]) for i in every)
 
 
 def test_shrinking_keeps_the_outcome_and_is_never_more_severe(problem: Problem, evaluation: Evaluation) -> None:

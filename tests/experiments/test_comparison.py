@@ -183,6 +183,20 @@ def test_the_derived_numbers_by_hand() -> None:
     assert alone["queries_to_dflare_as_shipped"] is None and alone["severity_to_random"] is None
 
 
+def test_queries_are_compared_at_the_larger_budget_of_two() -> None:
+    """Found by neither, ten times the budget is no lead; a rival that finds late counts where it finds."""
+    for mine, theirs, expected in ((INF, INF, 1.0), (50.0, 1500.0, 30.0), (50.0, INF, 40.0), (INF, 100.0, 0.05)):
+        cell = planted(boundary=([mine], 200), diffchaser=([theirs], 2000))
+        found = {one.name: one.value for one in derived([cell], "boundary")}
+        assert found["queries_to_diffchaser"] == pytest.approx(expected)
+
+
+def test_an_arm_with_a_larger_budget_than_random_is_tested_within_the_least() -> None:
+    cell = planted(boundary=([40.0] * 8, 200), random=([INF] * 8, 1000), diffchaser=([300.0] * 8, 2000))
+    tested = against_random(cell)
+    assert tested["diffchaser", "queries"].a12 == 0.5 and tested["boundary", "queries"].a12 == 1.0
+
+
 def test_invented_arms_come_out_in_the_order_in_which_they_were_planted() -> None:
     found = cells(fake_arms.rows(patches=60), fake_arms.times(fake_arms.rows(patches=60)))
     tested = [cell for cell in found if not cell.control]

@@ -7,10 +7,14 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
+from experiments.methods import PatchwiseConfig
+from experiments.patchwise import refuse_arms
 from tests.experiments.small import CONFIG, command, diverget, run_directory, write
 
 ARMS = ("boundary", "random", "dflare_as_described", "diffchaser_basic")
@@ -126,7 +130,11 @@ def test_what_an_arm_reveals_becomes_a_finding_that_replays(climbed: Path) -> No
     assert all(row["confirmed"] and row["severity"] <= row["severity_found"] for row in found)
     assert diverget("replay", climbed, "--all").returncode == 0
     archive = pq.read_table(climbed / "archive.parquet").to_pylist()
-    assert sum(row["findings"] for row in archive) == len(found)
+    assert {row["tier"] for row in archive} == {"stress", "in_spec"}
+    places = [
+        (row["rung"], row["patch"], row["reference_class"], row["quantised_class"], row["relation"]) for row in found
+    ]
+    assert len(set(places)) == len(places) > len({place[:4] for place in places})
     for row in archive:
         mildest = found[row["mildest"]]
         assert (row["severity"], row["family"], row["tier"]) == (
@@ -170,6 +178,16 @@ def test_rounds_of_another_run_are_refused(tmp_path: Path) -> None:
     done = diverget("run", config, "--out", tmp_path / "runs")
     assert done.returncode == 2
     assert "Expected the follow-ups that the arm asks for now in" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_an_arm_that_needs_more_classes_is_refused_before_anything_is_searched() -> None:
+    def asked(*arms: str) -> Any:
+        return SimpleNamespace(config=SimpleNamespace(patchwise=PatchwiseConfig(arms=arms)))
+
+    two = SimpleNamespace(pairs=[SimpleNamespace(reference=SimpleNamespace(classes=2))])
+    refuse_arms(asked("boundary", "diffchaser_basic"), two)
+    with pytest.raises(ValueError, match="at least 3 classes for the arm diffchaser, got models of 2; leave it out"):
+        refuse_arms(asked("boundary", "diffchaser"), two)
 
 
 @pytest.mark.parametrize(
