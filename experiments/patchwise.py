@@ -71,8 +71,8 @@ def refuse_arms(asked: Run, subjects: Subjects) -> None:
     for arm in config.chosen if config is not None else ():
         if classes < arm.classes:
             raise ValueError(
-                f"Expected at least {arm.classes} classes for the arm {arm.name}, got models of {classes}; leave it out "
-                "of `patchwise.arms`, or take diffchaser_basic."
+                f"Expected at least {arm.classes} classes for the arm {arm.name}, got models of {classes}; leave it "
+                "out of `patchwise.arms`, or take diffchaser_basic."
             )
 
 
