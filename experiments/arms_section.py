@@ -96,7 +96,11 @@ def _effect(found: Against | None) -> dict[str, str] | None:
 
 def controlled(cell: Cell, controls: Sequence[Cell]) -> str:
     """The line of the control under the table of a cell, from the cells of its model against itself."""
-    mine = [other for other in controls if other.rung == cell.rung] or list(controls)
+    return told_controls([other for other in controls if other.rung == cell.rung] or list(controls))
+
+
+def told_controls(mine: Sequence[Cell]) -> str:
+    """What came of these searches of models against themselves."""
     if not mine:
         return "no model was set against itself"
     patches = sum(t.patches * t.repeats for other in mine for t in other.trials)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiments.trials import DIFFCHASER, RANDOM, SHIPPED, Cell, Trial, against_random, median_severity
+from experiments.trials import DIFFCHASER, MOST, RANDOM, SHIPPED, Cell, Trial, against_random, median_severity
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def derived(cells: Sequence[Cell], arm: str) -> list[Derived]:
     """The ratios of `arm`, shares and mean queries averaged over `cells` first; in the order of `WORDS`.
 
     Shares and A12 are compared within equal queries, mean queries within the budget of each (`_queries`).
-    The ratio of severities is the mean over the cells in which both medians are known.
+    The ratio of severities is the mean over the cells; a median that is not reached counts as 1 (`_severities`).
     """
     values: dict[str, tuple[float | None, int]] = {}
     for prefix, reached in (("success", "revealed"), ("disagreement", "apart")):
@@ -128,11 +128,12 @@ def _effects(cells: Sequence[Cell], arm: str, measure: str) -> tuple[float | Non
 
 
 def _severities(cells: Sequence[Cell], arm: str) -> tuple[float | None, int]:
+    """The mean ratio of the medians; one that is not reached counts as `MOST`, the end of all bounds."""
     ratios = []
     for cell in cells:
         mine, theirs = cell.arm(arm), cell.arm(RANDOM)
-        if mine is not None and theirs is not None:
-            medians = median_severity(mine), median_severity(theirs)
-            if all(m is not None and np.isfinite(m) for m in medians) and medians[1]:
-                ratios.append(medians[0] / medians[1])  # type: ignore[operator]
+        medians = [median_severity(one) for one in (mine, theirs) if one is not None]
+        known = [min(median, MOST) for median in medians if median is not None]
+        if len(known) == 2 and known[1] > 0:
+            ratios.append(known[0] / known[1])
     return (float(np.mean(ratios)) if ratios else None), len(ratios)

@@ -39,12 +39,15 @@ def _lines(run: Run, pair: Row) -> list[dict[str, Any]]:
 
 def _coverage(run: Run) -> list[dict[str, Any]]:
     """For each pair and tier the share of the archive's cells that hold a finding, and what the cells are."""
-    families = {relations.get(entry["name"]).family for entry in run.manifest["config"].get("relations", [])}
+    config = run.manifest["config"]
+    families = {relations.get(entry["name"]).family for entry in config.get("relations", [])}
+    ladder = (config.get("patchwise") or {}).get("ladder", [])
+    tiers = sorted({rung["tier"] for rung in (config, *ladder) if "tier" in rung})
     k = len(run.class_names)
     told = []
     for pair in run.tested():
         mine = [row for row in run.archive if row["pair"] == pair["pair"]]
-        for tier in sorted({row["tier"] for row in mine}):
+        for tier in tiers:
             cells = [row for row in mine if row["tier"] == tier]
             told.append(
                 {

@@ -15,7 +15,15 @@ import pyarrow.parquet as pq
 
 from diverget.store import Store, appearing
 from experiments import arm_figures
-from experiments.arms_section import failed, first_words, overview, terms, told_pairs, why_empty
+from experiments.arms_section import (
+    failed,
+    first_words,
+    overview,
+    terms,
+    told_controls,
+    told_pairs,
+    why_empty,
+)
 from experiments.contents import check
 from experiments.derived import WORDS, Derived, derived, ours
 from experiments.page import Alert
@@ -254,6 +262,7 @@ def render_study(place: Path) -> None:
                     "name": group,
                     "cells": len(mine),
                     "rows": averages(mine),
+                    "control": told_controls([c for s in runs if s.group == group for c in s.cells if c.control]),
                     "derived": derived_table(mine, told["bars"]),
                 }
                 for group, mine in found.items()

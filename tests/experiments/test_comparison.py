@@ -178,6 +178,9 @@ def test_the_derived_numbers_by_hand() -> None:
     found = {one.name: one for one in derived([cell, nobody], "boundary")}
     assert found["success_to_diffchaser"].value == pytest.approx((0.75 + 1) / 2 / (0.25 / 2))
     assert (found["success_to_diffchaser"].of, found["severity_to_random"].of) == (2, 1)
+    lost = planted(boundary=([10], 200), random=([INF], 1000))
+    found = {one.name: one for one in derived([cell, lost], "boundary")}
+    assert found["severity_to_random"].value == pytest.approx((0.05 + 0.01 / 1.0) / 2)
     alone = {one.name: one.value for one in derived([nobody], "boundary")}
     assert alone["success_to_diffchaser"] == INF
     assert alone["queries_to_dflare_as_shipped"] is None and alone["severity_to_random"] is None
