@@ -49,26 +49,40 @@ class Replay:
     quantised: np.ndarray
 
 
+@dataclass(frozen=True)
+class Distilled:
+    """Findings in their mildest form: the rows of all, the arrays of each when asked for.
+
+    Attributes:
+        rows: the columns of `findings.parquet`, in the order of the leads.
+    """
+
+    rows: list[dict[str, Any]]
+    _problem: Problem
+    _values: Values
+    _patches: np.ndarray
+    _evidence: Evidence
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def finding(self, i: int) -> Finding:
+        return Finding(
+            self.rows[i], _arrays(self._problem, self._evidence, rows_of(self._values, np.array([i])), self._patches, i)
+        )
+
+
 def distil(
     problem: Problem, leads: list[Lead], values: Values, *, step: Callable[[int, int], None] = lambda done, steps: None
-) -> list[Finding]:
-    """The findings of `leads`, shrunk to their mildest form; `values` holds every candidate in order."""
-    if not leads:
-        return []
+) -> Distilled:
+    """The findings of `leads`, at least one, in their mildest form; `values` holds every candidate in order."""
     found, patches = gather(leads, values)
     classes = np.array([[lead.seen.reference_class, lead.seen.quantised_class] for lead in leads])
     mild = shrink(problem, found, patches, classes, step=step)
     evidence = problem.rows(mild, patches, angle=True)
-    follow_ups = np.concatenate(
-        [problem.follow_ups(rows_of(mild, np.array([i])), patches[i : i + 1]) for i in range(len(leads))]
+    return Distilled(
+        [_row(problem, lead, mild, evidence, i) for i, lead in enumerate(leads)], problem, mild, patches, evidence
     )
-    return [
-        Finding(
-            row=_row(problem, lead, mild, evidence, i),
-            arrays=_arrays(problem, evidence, follow_ups, int(patches[i]), i),
-        )
-        for i, lead in enumerate(leads)
-    ]
 
 
 def replay(
@@ -160,17 +174,18 @@ def _row(problem: Problem, lead: Lead, values: Values, evidence: Evidence, i: in
     }
 
 
-def _arrays(problem: Problem, evidence: Evidence, follow_ups: np.ndarray, patch: int, i: int) -> dict[str, np.ndarray]:
-    under = problem.fields_under(np.array([patch]))
+def _arrays(problem: Problem, evidence: Evidence, values: Values, patches: np.ndarray, i: int) -> dict[str, np.ndarray]:
+    """What a replay of finding `i` needs; `values` are its own, one row."""
+    patch = patches[i : i + 1]
     fields = {
         f"field{layer}_{slot.relation.name}": drawn[0]
-        for slot, layers in zip(problem.space.slots, under, strict=True)
+        for slot, layers in zip(problem.space.slots, problem.fields_under(patch), strict=True)
         for layer, drawn in enumerate(layers_of(layers))
     }
     return {
-        "source": problem.patches.windows(np.array([patch]))[0],
+        "source": problem.patches.windows(patch)[0],
         "margins": np.array(problem.margins, dtype=np.int64),
-        "follow_up": follow_ups[i],
+        "follow_up": problem.follow_ups(values, patch)[0],
         "reference_source": evidence.reference_source[i],
         "quantised_source": evidence.quantised_source[i],
         "reference": evidence.reference[i],

@@ -82,10 +82,13 @@ def _distilled(
             found = _searched(asked, number, problem).joined(found)
         slots = problem.space.weights(found.values).argmax(axis=1)
         leads = mildest(zip(range(len(found.severity)), found.severity, slots.tolist(), found.revealed, strict=True))
+        if not leads:
+            stage.to(1, f"{rung.name}: nothing was revealed")
+            return []
         shrunk = distil(problem, leads, found.values, step=lambda done, steps: stage.to(done / steps))
         told = [
             {
-                **finding.row,
+                **row,
                 "pair": pair.name,
                 "control": pair.control,
                 "rung": rung.name,
@@ -93,16 +96,16 @@ def _distilled(
                 "candidate": found.numbers[lead.candidate],
                 "finding": place,
             }
-            for place, (lead, finding) in enumerate(zip(leads, shrunk, strict=True))
+            for place, (lead, row) in enumerate(zip(leads, shrunk.rows, strict=True))
         ]
-        kept = distinct(told)
-        confirmed = _confirm(asked, pair, [shrunk[row["finding"]] for row in kept])
-        stage.to(1, f"{rung.name}: {sum(confirmed)} of {len(kept)} confirmed")
-    rows = []
-    for place, (row, sure) in enumerate(zip(kept, confirmed, strict=True), start=first):
-        name = f"findings/{place:04d}.npz"
-        asked.store.write_arrays(name, shrunk[row["finding"]].arrays)
-        rows.append({**row, "finding": place, "confirmed": sure, "file": name})
+        rows: list[dict[str, Any]] = []
+        for row in distinct(told):
+            finding = shrunk.finding(row["finding"])
+            name = f"findings/{first + len(rows):04d}.npz"
+            asked.store.write_arrays(name, finding.arrays)
+            sure = _confirmed(asked, pair, finding)
+            rows.append({**row, "finding": first + len(rows), "confirmed": sure, "file": name})
+        stage.to(1, f"{rung.name}: {sum(row['confirmed'] for row in rows)} of {len(rows)} confirmed")
     return rows
 
 
@@ -138,11 +141,7 @@ def _by_arms(walked: Sequence[dict[str, Any]], space: Space) -> Candidates:
     )
 
 
-def _confirm(asked: Run, pair: Pair, found: Sequence[Finding]) -> list[bool]:
-    """Whether each finding reproduces alone, at batch size 1, in interpreters made for it."""
-    return [
-        replay(
-            finding.row, finding.arrays, (pair.reference.fresh(), pair.quantised.fresh()), asked.material.sensor
-        ).revealed
-        for finding in found
-    ]
+def _confirmed(asked: Run, pair: Pair, finding: Finding) -> bool:
+    """Whether a finding reproduces alone, at batch size 1, in interpreters made for it."""
+    models = (pair.reference.fresh(), pair.quantised.fresh())
+    return replay(finding.row, finding.arrays, models, asked.material.sensor).revealed

@@ -13,7 +13,7 @@ import pytest
 
 from diverget import tables
 from diverget.archive import Lead, distinct, kinds, mildest
-from diverget.findings import distil, replay
+from diverget.findings import Finding, distil, replay
 from diverget.optimisers import OPTIMISERS, Optimiser, directions, fitting
 from diverget.optimisers.chains import Chains
 from diverget.optimisers.covariance import CovarianceSearch
@@ -403,22 +403,27 @@ def leads(evaluation: Evaluation) -> list[Lead]:
     return mildest((i, float(evaluation.severity[i]), 0, evaluation.revealed[i]) for i in every)
 
 
+def found(problem: Problem, evaluation: Evaluation) -> list[Finding]:
+    distilled = distil(problem, leads(evaluation), evaluation.values)
+    return [distilled.finding(i) for i in range(len(distilled))]
+
+
 def test_shrinking_keeps_the_outcome_and_is_never_more_severe(problem: Problem, evaluation: Evaluation) -> None:
-    findings = distil(problem, leads(evaluation), evaluation.values)
+    findings = found(problem, evaluation)
     assert len(findings) == len(leads(evaluation)) > 5
     assert all(finding.row["severity"] <= finding.row["severity_found"] for finding in findings)
     assert np.mean([f.row["severity"] < 0.5 * f.row["severity_found"] for f in findings]) > 0.5
 
 
 def test_every_finding_replays_alone_bit_for_bit(problem: Problem, evaluation: Evaluation) -> None:
-    findings = distil(problem, leads(evaluation), evaluation.values)
+    findings = found(problem, evaluation)
     for finding in findings:
         came = replay(finding.row, finding.arrays, (problem.reference, problem.quantised), problem.sensor)
         assert came.revealed and came.identical
 
 
 def test_a_tampered_finding_does_not_replay(problem: Problem, evaluation: Evaluation) -> None:
-    finding = distil(problem, leads(evaluation)[:1], evaluation.values)[0]
+    finding = found(problem, evaluation)[0]
     models = (problem.reference, problem.quantised)
     changed = {**finding.arrays, "source": finding.arrays["source"] * np.float32(0.9)}
     assert not replay(finding.row, changed, models, problem.sensor).identical
