@@ -96,10 +96,9 @@ def walk(arena: Arena, *, lent: float) -> Generator[Asked, Seen, None]:
         if len(new):
             lender = lenders(new, arena.classes, np.isfinite(severity), arena.rng, share=lent)
             rays.u[new], grown = proposed(problem, best[lender], np.isfinite(best_gap[lender]), arena.rng)
-            ends = reach(problem, rays.u[new], arena.members[new])
             whole = space.severity(space.decode(rays.u[new]))
-            milder = MILDER * severity[new] / np.maximum(whole, 1e-12)
-            ends = np.minimum(ends, milder)
+            milder = np.minimum(1.0, MILDER * severity[new] / np.maximum(whole, 1e-12))
+            ends = reach(problem, rays.u[new], arena.members[new], most=milder)
             first = np.where(grown, np.minimum(best_dose[lender], ends), ends)
             rays.start(new, ends, first, neutral_odds[new], neutral_behind[new])
             fresh[new] = False

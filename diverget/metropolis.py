@@ -47,7 +47,8 @@ def metropolis(arena: Arena) -> Generator[Asked, Seen, None]:
         relation = from_the_last(useful[act], tried[act], last[act], arena.rng)
         ends = moved(chain[act], slot_of == relation[:, None], arena.rng)
         whole = space.severity(space.decode(ends))
-        dose = np.minimum(reach(problem, ends, members[act]), MILDER * mildest[act] / np.maximum(whole, 1e-12))
+        milder = np.minimum(1.0, MILDER * mildest[act] / np.maximum(whole, 1e-12))
+        dose = reach(problem, ends, members[act], most=milder)
         u = along(space, ends, dose)
         # What decodes to no distortion, or to what the chain is, would tell nothing.
         values, held = space.decode(u), space.decode(chain[act])

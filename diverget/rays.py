@@ -40,8 +40,8 @@ def along(space: Space, u: np.ndarray, t: np.ndarray) -> np.ndarray:
     return points
 
 
-def reach(problem: Problem, u: np.ndarray, patches: np.ndarray) -> np.ndarray:
-    """The largest dose found in [0, 1] at which the limits hold along each ray, (r,) float64; 0 where none held.
+def reach(problem: Problem, u: np.ndarray, patches: np.ndarray, *, most: float | np.ndarray = 1.0) -> np.ndarray:
+    """The largest dose found in [0, `most`] at which the limits hold along each ray, (r,) float64; 0 where none held.
 
     PSNR tells how far its bound is: where values move in proportion to the dose, 20 dB are a factor of ten; where a
     share of the values is hit, 10 dB are. Steps down take the second, steps up the first, so both stay inside. The
@@ -50,12 +50,13 @@ def reach(problem: Problem, u: np.ndarray, patches: np.ndarray) -> np.ndarray:
 
     Args:
         u: (r, d) the ends of the rays; patches: (r,) positions in the problem.
+        most: the largest dose of interest, at most 1, one or (r,): tried first.
     """
     bounds = {bounded.limit.name: bounded.bound for bounded in problem.limits}
     whole = problem.space.severity(problem.space.decode(u))
-    dose = np.minimum(1.0, (1 - 1e-9) * bounds.get("severity", np.inf) / np.maximum(whole, 1e-12))
+    dose = np.minimum(most, (1 - 1e-9) * bounds.get("severity", np.inf) / np.maximum(whole, 1e-12))
     low, high, held = np.zeros(len(u)), np.full(len(u), np.inf), np.zeros(len(u), dtype=np.int64)
-    most = dose.copy()
+    end = dose.copy()
     open_ = np.arange(len(u))
     for _ in range(MOST_TRIES):
         if not len(open_):
@@ -73,10 +74,10 @@ def reach(problem: Problem, u: np.ndarray, patches: np.ndarray) -> np.ndarray:
             guess = np.where(holds | (spare < 0), steps, guess)
             near = holds & (spare <= ENOUGH)
         inside = (guess > low[open_]) & (guess < high[open_])
-        middle = (low[open_] + np.minimum(high[open_], most[open_])) / 2
-        dose[open_] = np.minimum(np.where(inside, guess, middle), most[open_])
+        middle = (low[open_] + np.minimum(high[open_], end[open_])) / 2
+        dose[open_] = np.minimum(np.where(inside, guess, middle), end[open_])
         close = high[open_] - low[open_] < 1e-2 * high[open_]
-        done = near | (low[open_] >= most[open_]) | ((low[open_] > 0) & (close | (held[open_] > REFINED)))
+        done = near | (low[open_] >= end[open_]) | ((low[open_] > 0) & (close | (held[open_] > REFINED)))
         open_ = open_[~done]
     return low
 
