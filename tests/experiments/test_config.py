@@ -135,7 +135,7 @@ def test_an_optimiser_that_heeds_no_limits_may_search_without(tmp_path: Path) ->
     assert config.search.chosen_optimiser.name == "moead" and config.own_rung.bounded() == []
     limited = load(written(tmp_path, MINIMAL + "limits: {ssim: 0.9, keep_label: true, severity: 0.5}\n"))
     limits = [(b.limit.name, b.bound) for b in limited.own_rung.bounded()]
-    assert limits == [("ssim", 0.9), ("keep_label", 1), ("severity", 0.5)]
+    assert limits == [("keep_label", 1), ("severity", 0.5), ("ssim", 0.9)]
 
 
 def test_two_files_of_one_name_are_told_to_be_named_apart(tmp_path: Path) -> None:
