@@ -23,6 +23,9 @@ ENOUGH = 0.3
 """dB within which of it a dose is far enough."""
 
 
+UNSEEN = {"severity", "keep_label"}
+"""Limits that the distorted patch itself does not tell of: the one is known, the other asks a model."""
+
 MOST_BARREN = 50
 """Rounds in a row without any follow-up to show, after which there is none: engineering judgement."""
 
@@ -55,6 +58,8 @@ def reach(problem: Problem, u: np.ndarray, patches: np.ndarray, *, most: float |
     bounds = {bounded.limit.name: bounded.bound for bounded in problem.limits}
     whole = problem.space.severity(problem.space.decode(u))
     dose = np.minimum(most, (1 - 1e-9) * bounds.get("severity", np.inf) / np.maximum(whole, 1e-12))
+    if bounds.keys() <= UNSEEN:
+        return dose
     low, high, held = np.zeros(len(u)), np.full(len(u), np.inf), np.zeros(len(u), dtype=np.int64)
     end = dose.copy()
     open_ = np.arange(len(u))
