@@ -25,8 +25,12 @@ from relations.core import Drawn, Sensor, each_layer, layers_of
 CHUNK_VALUES = 1 << 20
 """Values of a chunk of patches with their surroundings, 4 MiB of float32: more leave the cache of a core."""
 
-CHUNK_ROWS = (24, 256)
+CHUNK_ROWS = (64, 256)
 """Fewest and most rows of a chunk: with fewer the calls cost more than the work (measured)."""
+
+CHUNKS = (4, 8)
+"""What there is to do is shared out in at least so many chunks, of at least so many rows: a round of few rows would
+else be the work of one thread."""
 
 CHUNK_MOST = 1 << 25
 """Values that no chunk exceeds unless a single row does, 128 MiB: wide surroundings come to megabytes a patch. A chunk
@@ -202,6 +206,7 @@ class Problem:
         around = 2 * self.patches.margin
         per_row = (height + around) * (width + around) * bands
         size = min(max(CHUNK_VALUES // per_row // 8 * 8, CHUNK_ROWS[0]), CHUNK_ROWS[1], max(1, CHUNK_MOST // per_row))
+        size = min(size, max(-(-total // CHUNKS[0]), CHUNKS[1]))
         chunks = [np.arange(start, min(start + size, total)) for start in range(0, total, size)]
         seen = list(
             self.pool.map(lambda chunk: self._chunk(made(chunk), patches[chunk], angle, structure, ask, layers), chunks)

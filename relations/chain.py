@@ -9,9 +9,10 @@ import numpy as np
 
 from relations.core import Drawn, Param, Relation, Sensor, each_layer, layers_of
 
-BLOCK_VALUES = 1 << 18
-"""Values of a block of rows with their surroundings, 1 MiB of float32: with its temporaries it stays in the cache of
-a core (measured). All scratch memory of `distort` is that of one block, or of one row where a row is larger."""
+BLOCK_VALUES = 1 << 20
+"""Values of a block of rows with their surroundings, 4 MiB of float32: with fewer the calls cost more than the work,
+and threads wait for each other (measured). All scratch memory of `distort` is that of one block, or of one row where a
+row is larger."""
 
 PIXEL_WEIGHTS = 16
 """Weights a pixel that a relation may need, as cubic interpolation does: with fewer bands than that they count."""
@@ -61,7 +62,7 @@ def distort(
     """The follow-ups of `x` under `chain`: every step in order, clipped to the sensor's range at the end.
 
     Each step uses up its own margin, so only the steps before the last spatial one work on surroundings. Rows pass
-    in blocks that stay in the cache.
+    in blocks.
 
     Args:
         x: source patches with their surroundings, (n, h + 2m, w + 2m, b) float32, m the sum of `margins`, in the
