@@ -21,7 +21,7 @@ import numpy as np
 from diverget.lockstep import Arena, Asked, Seen
 from diverget.outcome import Outcome
 from diverget.problem import Problem
-from diverget.rays import along, reach
+from diverget.rays import along, milder, reach
 from diverget.space import Space
 
 STEEP = 8.0
@@ -60,9 +60,6 @@ MOVED = 0.05
 BEYOND = 1.15
 """Log-odds that have not reached 0 are drawn on in a straight line, to this many times as far as it says."""
 
-MILDER = 0.98
-"""After a finding a ray goes at most so far in severity beside it."""
-
 
 def log_odds(p: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The log-odds of class `own` (r,) against the strongest other, within ±`STEEP`, and the larger probability of
@@ -96,9 +93,8 @@ def walk(arena: Arena, *, lent: float) -> Generator[Asked, Seen, None]:
         if len(new):
             lender = lenders(new, arena.classes, np.isfinite(severity), arena.rng, share=lent)
             rays.u[new], grown = proposed(problem, best[lender], np.isfinite(best_gap[lender]), arena.rng)
-            whole = space.severity(space.decode(rays.u[new]))
-            milder = np.minimum(1.0, MILDER * severity[new] / np.maximum(whole, 1e-12))
-            ends = reach(problem, rays.u[new], arena.members[new], most=milder)
+            most = milder(space, rays.u[new], severity[new])
+            ends = reach(problem, rays.u[new], arena.members[new], most=most)
             first = np.where(grown, np.minimum(best_dose[lender], ends), ends)
             rays.start(new, ends, first, neutral_odds[new], neutral_behind[new])
             fresh[new] = False

@@ -63,9 +63,6 @@ class Distilled:
     _patches: np.ndarray
     _evidence: Evidence
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
     def finding(self, i: int) -> Finding:
         return Finding(
             self.rows[i], _arrays(self._problem, self._evidence, rows_of(self._values, np.array([i])), self._patches, i)

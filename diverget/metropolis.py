@@ -25,11 +25,8 @@ import numpy as np
 from diverget.lockstep import Arena, Asked, Seen
 from diverget.objectives import top1_gap
 from diverget.outcome import Outcome
-from diverget.rays import MOST_BARREN, along, reach
+from diverget.rays import MOST_BARREN, along, milder, reach
 from diverget.selection import NONE, from_the_last, moved, not_below, remembered
-
-MILDER = 0.98
-"""After a finding candidates reach at most this share of its severity: engineering judgement."""
 
 
 def metropolis(arena: Arena) -> Generator[Asked, Seen, None]:
@@ -46,9 +43,7 @@ def metropolis(arena: Arena) -> Generator[Asked, Seen, None]:
         act = np.flatnonzero(arena.active)
         relation = from_the_last(useful[act], tried[act], last[act], arena.rng)
         ends = moved(chain[act], slot_of == relation[:, None], arena.rng)
-        whole = space.severity(space.decode(ends))
-        milder = np.minimum(1.0, MILDER * mildest[act] / np.maximum(whole, 1e-12))
-        dose = reach(problem, ends, members[act], most=milder)
+        dose = reach(problem, ends, members[act], most=milder(space, ends, mildest[act]))
         u = along(space, ends, dose)
         # What decodes to no distortion, or to what the chain is, would tell nothing.
         values, held = space.decode(u), space.decode(chain[act])

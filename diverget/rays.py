@@ -22,6 +22,8 @@ SLACK = 0.05
 ENOUGH = 0.3
 """dB within which of it a dose is far enough."""
 
+MILDER = 0.98
+"""After a finding a ray is of interest up to this share of its severity: engineering judgement."""
 
 UNSEEN = {"severity", "keep_label"}
 """Limits that the distorted patch itself does not tell of: the one is known, the other asks a model."""
@@ -41,6 +43,12 @@ def along(space: Space, u: np.ndarray, t: np.ndarray) -> np.ndarray:
     neutral = space.neutral()[strengths]
     points[:, strengths] = neutral + t[:, None] * (u[:, strengths] - neutral)
     return points
+
+
+def milder(space: Space, u: np.ndarray, severity: np.ndarray) -> np.ndarray:
+    """The doses (r,) in [0, 1] up to which the rays to `u` (r, d) are milder than `severity` (r,) by `MILDER`."""
+    whole = space.severity(space.decode(u))
+    return np.asarray(np.minimum(1.0, MILDER * severity / np.maximum(whole, 1e-12)))
 
 
 def reach(problem: Problem, u: np.ndarray, patches: np.ndarray, *, most: float | np.ndarray = 1.0) -> np.ndarray:

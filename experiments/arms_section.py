@@ -21,7 +21,6 @@ from experiments.trials import (
     Cell,
     Row,
     Trial,
-    against_random,
     cells,
     summary,
 )
@@ -65,7 +64,7 @@ def chance(p: float) -> str:
 
 def table(cell: Cell) -> list[dict[str, Any]]:
     """The arms of a cell as the rows of its table; one with a larger budget stands in it with equal queries as well."""
-    tested = against_random(cell)
+    tested = cell.tested
     rows = []
     for trial in cell.trials:
         if trial.budget > cell.budget:
@@ -173,7 +172,7 @@ def in_words(cell: Cell) -> str:
     if cell.arm(RANDOM) is None:
         return "The arm random did not take part, so no arm is shown to be better than chance."
     said: dict[str, list[str]] = {}
-    for against in against_random(cell).values():
+    for against in cell.tested.values():
         if against.measure == "queries":
             said.setdefault(against.words, []).append(against.arm)
     told = f"Within {count(cell.budget)} queries a patch"

@@ -96,8 +96,8 @@ def censored_median(values: np.ndarray, *, censored_at: np.ndarray | float) -> f
     return float(survival.quantiles[half[0]]) if len(half) else math.inf
 
 
-def clopper_pearson(hits: np.ndarray, trials: int, *, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray]:
-    """Both ends of the exact binomial interval for each entry of `hits`, (k,) and (k,).
+def clopper_pearson(hits: np.ndarray | float, trials: float, *, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray]:
+    """Both ends of the exact binomial interval for each entry of `hits`, (k,) and (k,); counts need not be whole.
 
     Source: Clopper and Pearson, The use of confidence or fiducial limits illustrated in the case of the binomial,
         Biometrika 26(4), 1934.
@@ -106,8 +106,8 @@ def clopper_pearson(hits: np.ndarray, trials: int, *, level: float = LEVEL) -> t
 
     tail = (1 - level) / 2
     hits = np.asarray(hits, dtype=np.float64)
-    lower = np.where(hits > 0, beta.ppf(tail, np.maximum(hits, 1), trials - hits + 1), 0.0)
-    upper = np.where(hits < trials, beta.ppf(1 - tail, hits + 1, np.maximum(trials - hits, 1)), 1.0)
+    lower = np.where(hits > 0, beta.ppf(tail, np.where(hits > 0, hits, 1), trials - hits + 1), 0.0)
+    upper = np.where(hits < trials, beta.ppf(1 - tail, hits + 1, np.where(hits < trials, trials - hits, 1)), 1.0)
     return lower, upper
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiments.trials import DIFFCHASER, MOST, RANDOM, SHIPPED, Cell, Trial, against_random, median_severity
+from experiments.trials import DIFFCHASER, MOST, RANDOM, SHIPPED, Cell, Trial, median_severity
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def _queries(cells: Sequence[Cell], arm: str, rivals: Sequence[str], reached: st
 
 def _effects(cells: Sequence[Cell], arm: str, measure: str) -> tuple[float | None, int]:
     """The mean of A12 against random."""
-    found = [tested[arm, measure].a12 for tested in map(against_random, cells) if (arm, measure) in tested]
+    found = [cell.tested[arm, measure].a12 for cell in cells if (arm, measure) in cell.tested]
     return (float(np.mean(found)) if found else None), len(found)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from experiments.comparison import clopper_pearson
+
 RESAMPLES = 2000
 """Bootstrap resamples: enough for a variance to settle.
 
@@ -34,7 +36,7 @@ def block_bootstrap(
         estimated from survey data, Survey Methodology 24(2), 1998; Lahiri, Resampling Methods for Dependent Data,
         2003, chapter 12 (spatial block bootstrap).
     """
-    from scipy.stats import beta, t
+    from scipy.stats import t
 
     total = float(trials.sum())
     if total == 0:
@@ -56,6 +58,5 @@ def block_bootstrap(
     few = (t.ppf(1 - tail, max(total - 1, 1)) / t.ppf(1 - tail, count - 1)) ** 2
     worth = max(total / effect * few, 1.0)
     x = rate * worth
-    lower = float(beta.ppf(tail, x, worth - x + 1)) if x > 0 else 0.0
-    upper = float(beta.ppf(1 - tail, x + 1, worth - x)) if x < worth else 1.0
+    lower, upper = (float(end) for end in clopper_pearson(x, worth, level=level))
     return rate, lower, upper

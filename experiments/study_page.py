@@ -28,7 +28,7 @@ from experiments.contents import check
 from experiments.derived import WORDS, Derived, derived, ours
 from experiments.page import Alert
 from experiments.record import Row, Run, read, spoken
-from experiments.trials import RANDOM, Cell, Trial, against_random, cells, summary
+from experiments.trials import RANDOM, Cell, Trial, cells, summary
 from experiments.wording import number
 
 GROUPS = {"scene": "the hyperspectral pairs", "images": "the image pairs"}
@@ -188,7 +188,7 @@ def numbers(runs: Sequence[Studied]) -> Iterator[Row]:
                 parts = [trial] if trial.budget == cell.budget else [trial.within(cell.budget), trial]
                 for part in parts:
                     yield from _rows({**place, "arm": part.arm, "budget": part.budget}, summary(part))
-            for against in against_random(cell).values():
+            for against in cell.tested.values():
                 told = {f"{what}_{against.measure}": getattr(against, what) for what in ("a12", "p", "adjusted")}
                 yield from _rows({**place, "arm": against.arm, "budget": cell.budget}, told)
             yield from _curves(place, cell)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -104,6 +105,11 @@ class Cell:
     def budget(self) -> int:
         """Queries a patch within which all arms are compared: the least budget of any."""
         return min(trial.budget for trial in self.trials)
+
+    @cached_property
+    def tested(self) -> dict[tuple[str, str], Against]:
+        """Every arm against random (`against_random`)."""
+        return against_random(self)
 
     @property
     def found(self) -> int:

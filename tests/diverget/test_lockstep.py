@@ -11,7 +11,7 @@ import pytest
 
 from diverget import lockstep
 from diverget.lockstep import NEVER, Arena, Asked, Seen, Until, eligible, run
-from diverget.outcome import Outcome
+from diverget.outcome import Evidence, Outcome
 from diverget.problem import Problem
 from diverget.scene import Scene
 from tests.conftest import toy_problem
@@ -42,6 +42,17 @@ def traced(problem: Problem, *, rows: int = 1, budget: int = 60, seed: int = 1, 
         rng=np.random.default_rng(seed),
         until=until,
     )
+
+
+def recorder(problem: Problem, members: np.ndarray):
+    """A list of what is asked and seen, and the `look` that fills it."""
+    kept: list[tuple[Asked, Evidence]] = []
+
+    def recorded(number: int, asked: Asked) -> Evidence:
+        kept.append((asked, lockstep.seen_by_models(problem, members, asked)))
+        return kept[-1][1]
+
+    return kept, recorded
 
 
 def test_only_patches_on_which_both_clearly_agree_take_part(loose: Problem) -> None:
@@ -105,13 +116,8 @@ def test_the_same_seed_gives_the_same_trace_and_another_another(loose: Problem) 
 
 
 def test_what_a_store_answers_is_told_in_the_models_place(loose: Problem) -> None:
-    kept = []
-
-    def recorded(number: int, asked: Asked):
-        kept.append(lockstep.seen_by_models(loose, members, asked))
-        return kept[-1]
-
     members = eligible(loose)
+    kept, recorded = recorder(loose, members)
     first = run(loose, uniform(3), members=members, budget=60, rng=np.random.default_rng(1), look=recorded)
     again = run(
         loose,
@@ -119,20 +125,15 @@ def test_what_a_store_answers_is_told_in_the_models_place(loose: Problem) -> Non
         members=members,
         budget=60,
         rng=np.random.default_rng(1),
-        look=lambda number, asked: kept[number],
+        look=lambda number, asked: kept[number][1],
     )
     np.testing.assert_array_equal(first.revealed, again.revealed)
     np.testing.assert_array_equal(first.kinds.u, again.kinds.u)
 
 
 def test_the_mildest_revealed_point_of_each_kind_is_kept(loose: Problem) -> None:
-    kept = []
-
-    def recorded(number: int, asked: Asked):
-        kept.append((asked, lockstep.seen_by_models(loose, members, asked)))
-        return kept[-1][1]
-
     members = eligible(loose)
+    kept, recorded = recorder(loose, members)
     trace = run(
         loose, uniform(5), members=members, budget=100, rng=np.random.default_rng(1), until=Until.SPENT, look=recorded
     )
@@ -157,13 +158,8 @@ def test_the_mildest_revealed_point_of_each_kind_is_kept(loose: Problem) -> None
 
 
 def test_every_improvement_is_told_with_its_queries(loose: Problem) -> None:
-    kept = []
-
-    def recorded(number: int, asked: Asked):
-        kept.append((asked, lockstep.seen_by_models(loose, members, asked)))
-        return kept[-1][1]
-
     members = eligible(loose)
+    kept, recorded = recorder(loose, members)
     trace = run(
         loose, uniform(3), members=members, budget=90, rng=np.random.default_rng(4), until=Until.SPENT, look=recorded
     )

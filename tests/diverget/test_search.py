@@ -405,7 +405,7 @@ def leads(evaluation: Evaluation) -> list[Lead]:
 
 def found(problem: Problem, evaluation: Evaluation) -> list[Finding]:
     distilled = distil(problem, leads(evaluation), evaluation.values)
-    return [distilled.finding(i) for i in range(len(distilled))]
+    return [distilled.finding(i) for i in range(len(distilled.rows))]
 
 
 def test_shrinking_keeps_the_outcome_and_is_never_more_severe(problem: Problem, evaluation: Evaluation) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +64,20 @@ def diverget(*arguments: str | Path, **environment: str) -> subprocess.Completed
         timeout=300,
         check=False,
     )
+
+
+def kill_once(reached: Callable[[], bool], config: Path, out: Path) -> None:
+    """Start a run of `config` into `out` and kill it as soon as it has `reached` something."""
+    process = subprocess.Popen(
+        command("run", config, "--out", out), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while not reached() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    assert process.poll() is None, "the run was over before it could be killed"
+    process.kill()
+    process.wait()
+    assert reached(), "the run did not come so far in time"
 
 
 def run_directory(out: Path) -> Path:

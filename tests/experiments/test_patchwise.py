@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +13,7 @@ import pytest
 
 from experiments.methods import PatchwiseConfig
 from experiments.patchwise import refuse_arms
-from tests.experiments.small import CONFIG, command, diverget, run_directory, write
+from tests.experiments.small import CONFIG, diverget, kill_once, run_directory, write
 
 ARMS = ("boundary", "random", "dflare_as_described", "diffchaser_basic")
 PATCHWISE = CONFIG + f"patchwise: {{arms: [{', '.join(ARMS)}], budget: 40}}\n"
@@ -146,20 +144,13 @@ def test_what_an_arm_reveals_becomes_a_finding_that_replays(climbed: Path) -> No
 
 def test_a_search_stopped_in_a_round_goes_on_to_the_same_bytes(tmp_path: Path, climbed: Path) -> None:
     config = write(tmp_path, LADDER)
-    process = subprocess.Popen(command("run", config, "--out", tmp_path / "runs"), stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not list((tmp_path / "runs").glob("ladder-*/patchwise/*-boundary-1/00003.npz")):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.002)
-    process.kill()
-    process.wait()
+    runs = tmp_path / "runs"
+    kill_once(lambda: any(runs.glob("ladder-*/patchwise/*-boundary-1/00003.npz")), config, runs)
     (root,) = (tmp_path / "runs").glob("ladder-*")
     (begun,) = (root / "patchwise").glob("*/")
     kept = {path.name: path.stat().st_mtime_ns for path in sorted(begun.glob("*.npz"))[:3]}
     assert not (root / "patchwise.parquet").exists() and len(kept) == 3
-    done = subprocess.run(
-        command("run", config, "--out", tmp_path / "runs"), capture_output=True, text=True, timeout=300, check=False
-    )
+    done = diverget("run", config, "--out", tmp_path / "runs")
     assert done.returncode == 0, done.stderr
     for name in ("patchwise.parquet", "findings.parquet", "archive.parquet"):
         assert (root / name).read_bytes() == (climbed / name).read_bytes()
@@ -167,14 +158,10 @@ def test_a_search_stopped_in_a_round_goes_on_to_the_same_bytes(tmp_path: Path, c
 
 def test_rounds_of_another_run_are_refused(tmp_path: Path) -> None:
     config = write(tmp_path, PATCHWISE)
-    process = subprocess.Popen(command("run", config, "--out", tmp_path / "runs"), stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not (found := list((tmp_path / "runs").glob("small-*/patchwise/*-random-0/00002.npz"))):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.002)
-    process.kill()
-    process.wait()
-    shutil.copy(found[0], found[0].with_name("00000.npz"))
+    runs, third = tmp_path / "runs", "small-*/patchwise/*-random-0/00002.npz"
+    kill_once(lambda: any(runs.glob(third)), config, runs)
+    (found,) = runs.glob(third)
+    shutil.copy(found, found.with_name("00000.npz"))
     done = diverget("run", config, "--out", tmp_path / "runs")
     assert done.returncode == 2
     assert "Expected the follow-ups that the arm asks for now in" in done.stderr and "Traceback" not in done.stderr

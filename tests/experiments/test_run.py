@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from tests.experiments.small import CONFIG, ROOT, command, diverget, run_directory, write
+from tests.experiments.small import CONFIG, ROOT, command, diverget, kill_once, run_directory, write
 
 
 @pytest.fixture(scope="module")
@@ -94,15 +94,7 @@ def parts(out: Path) -> int:
 @pytest.mark.parametrize("after", [1, 7, 16])
 def test_killed_at_any_instant_it_ends_with_the_same_bytes(finished: Path, tmp_path: Path, after: int) -> None:
     config, out = write(tmp_path), tmp_path / "out"
-    process = subprocess.Popen(
-        command("run", config, "--out", out), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 120
-    while parts(out) < after and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.002)
-    assert process.poll() is None, "the run was over before it could be killed"
-    process.kill()
-    process.wait()
+    kill_once(lambda: parts(out) >= after, config, out)
     stopped = run_directory(out)
     assert not (stopped / "summary.json").exists()
     kept = {path: path.read_bytes() for path in stopped.rglob("part-*.parquet")}
