@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
@@ -15,6 +16,7 @@ from diverget.gaps import HIGH, LOW
 from experiments.figures import INK, MUTED, QUANTISED, REFERENCE, chart
 from experiments.page import Alert, Plot, Section
 from experiments.record import Row, Run, spoken
+from experiments.remains import first, remains, sure
 from experiments.wording import count, cut, number, plural
 
 ENDS = (5.0, 95.0)
@@ -40,6 +42,7 @@ def gaps(run: Run) -> Section:
                     "name": spoken(pair),
                     "relations": _relations(mine),
                     "classes": _grouped(mine, lambda row: row["own"], lambda row: run.class_name(row["own"])),
+                    "remains": remains(run, pair["pair"], mine),
                     "plot": _plot(spoken(pair), mine, number=i),
                 }
             )
@@ -81,8 +84,7 @@ def _line(name: str, rows: Sequence[Row]) -> Row:
     float_leaves = [row["dose_reference"] is not None for row in rows]
     other_leaves = [row["dose_quantised"] is not None for row in rows]
     some = sum(a or b for a, b in zip(float_leaves, other_leaves, strict=True))
-    first = sum(_first(row) > 0 for row in rows)
-    last = sum(_first(row) < 0 for row in rows)
+    sides = Counter(first(row) for row in rows)
     known = sum(row["gap"] is not None for row in rows)
     return {
         "name": name,
@@ -92,31 +94,14 @@ def _line(name: str, rows: Sequence[Row]) -> Row:
         "rays": n,
         "float_leaves": sum(float_leaves) / n,
         "quantised_leaves": sum(other_leaves) / n,
-        "quantised_first": first / some if some else None,
-        "float_first": last / some if some else None,
-        "beyond_ties": sum(_revealed(row) for row in rows) / known if known else None,
+        "quantised_first": sides[1] / some if some else None,
+        "float_first": sides[-1] / some if some else None,
+        "beyond_ties": sum(sure(row) for row in rows) / known if known else None,
         "value": _spread([row["gap_value"] for row in rows]),
         "severity": _spread([row["gap_severity"] for row in rows]),
         "more": sum(max(row["crossings_reference"], row["crossings_quantised"]) > 1 for row in rows) / n,
         "censored": sum(row["gap"] is None for row in rows) / n,
     }
-
-
-def _first(row: Row) -> int:
-    """1 where the quantised model leaves first, -1 where float does, 0 where they leave together or not at all.
-
-    A model that does not leave before the end of the ray leaves after one that does.
-    """
-    float_at, other_at = (np.inf if row[f"dose_{side}"] is None else row[f"dose_{side}"] for side in _SIDES)
-    return int(float_at > other_at) - int(float_at < other_at)
-
-
-_SIDES = ("reference", "quantised")
-
-
-def _revealed(row: Row) -> bool:
-    """Whether the quantised model has left for sure before float so much as comes to a tie."""
-    return row["gap"] is not None and row["gap"] > (row["tied_reference"] + row["tied_quantised"]) / 2
 
 
 def _spread(gaps: Sequence[float | None]) -> Row:
@@ -129,7 +114,7 @@ def _spread(gaps: Sequence[float | None]) -> Row:
 def _control(run: Run) -> Row | None:
     """How many rays a model was compared with itself on, and on how many the two left apart, which must be none."""
     rows = [row for row in run.gaps if row["control"]]
-    apart = sum(_first(row) != 0 for row in rows)
+    apart = sum(first(row) != 0 for row in rows)
     if not rows:
         return None
     told = f"Control: on {plural(apart, 'ray')} of {count(len(rows))} a model left its class apart from itself. "
