@@ -226,8 +226,9 @@ class Problem:
             ssim=similarity,
             layers=inner,
         )
-        broken = [bounded.limit.excess(bounded.limit.score(evidence), bounded.bound) > 0 for bounded in self.limits]
-        return replace(evidence, within=~np.any(broken, axis=0)) if broken else evidence
+        # A measure that is NaN holds no limit.
+        holds = [bounded.limit.excess(bounded.limit.score(evidence), bounded.bound) <= 0 for bounded in self.limits]
+        return replace(evidence, within=np.all(holds, axis=0)) if holds else evidence
 
     def follow_ups(self, values: Values, patches: np.ndarray) -> np.ndarray:
         """The distorted patches (r, h, w, b) of any rows."""

@@ -127,9 +127,8 @@ def block(cell: Cell, name: str, controls: Sequence[Cell], look: dict[str, Look]
         )
         for reached, what in (("revealed", "REVEALED"), ("apart", "parted"))
     )
-    band = "from the least to the most of the repeats" if cell.trials[0].repeats > 1 else "95 % over patches, exact"
     plots = [
-        Plot("REVEALED against queries", revealed, f"Further up and left is better. Bands: {band}."),
+        Plot("REVEALED against queries", revealed, "Further up and left is better. Bands: 95 % over patches, exact."),
         Plot("Any disagreement against queries", apart, "Float may have left its own class as well here."),
     ]
     if any(math.isfinite(v) for t in cell.trials if t.natural for v in t.severity.ravel()):
@@ -183,7 +182,7 @@ def in_words(cell: Cell) -> str:
     else:
         parts.append(f"{told}, no arm needs fewer queries to a REVEALED than random.")
     if NO_BETTER in said:
-        parts.append(f"Random is as good as {listed(said[NO_BETTER], most=12)}: no difference was shown.")
+        parts.append(f"No difference from random was shown for {listed(said[NO_BETTER], most=12)}.")
     if WORSE in said:
         parts.append(f"Random is better than {listed(said[WORSE], most=12)}.")
     return " ".join(parts)

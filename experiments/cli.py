@@ -154,14 +154,21 @@ def _summary(place: Path, say: Callable[[str], None]) -> None:
 
 @app.command()
 def check(config: Config, override: Override = None, out: Out = Path("runs")) -> None:
-    """Validate a config and its data, show it resolved and what it would cost. Nothing is trained or run."""
+    """Validate a config or a study and its data, show it resolved and what it would cost. Nothing is trained or run."""
     from experiments.check import estimate
-    from experiments.config import load
+    from experiments.config import load, read_tree
+    from experiments.study import load_study
 
     with _told():
-        asked = load(config, overrides=override or [])
-        for line in estimate(asked, out):
-            typer.echo(line)
+        if "runs" in read_tree(config):
+            runs = load_study(config, overrides=override or []).runs
+        else:
+            runs = {"": load(config, overrides=override or [])}
+        for name, asked in runs.items():
+            if name:
+                typer.echo(f"run {name}")
+            for line in estimate(asked, out):
+                typer.echo(line)
 
 
 @app.command()

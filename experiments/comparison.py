@@ -61,6 +61,18 @@ def _refuse_unusable(x: np.ndarray, y: np.ndarray) -> None:
             raise ValueError(f"Expected numbers or infinity to compare, got {what}; leave that comparison out.")
 
 
+def repeated(p: np.ndarray) -> float:
+    """One p-value of the same test on repeats of a search, (r,), however they depend on each other.
+
+    n / k times the k-th least of n p-values, at most 1, with k = ⌈n / 2⌉.
+
+    Source: Rüger, Das maximale Signifikanzniveau des Tests "Lehne H0 ab, wenn k unter n gegebenen Tests zur Ablehnung
+        führen", Metrika 25, 1978.
+    """
+    n, k = len(p), -(-len(p) // 2)
+    return float(min(1.0, np.sort(p)[k - 1] * n / k))
+
+
 def holm(p: np.ndarray) -> np.ndarray:
     """Holm's adjusted p-values, (k,) in the order given: below alpha is rejected with a family-wise error of alpha.
 
@@ -114,8 +126,8 @@ def clopper_pearson(hits: np.ndarray | float, trials: float, *, level: float = L
 def success(reached: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The share of patches that have reached something by each of `at`, and a band: three arrays (g,).
 
-    The share is the mean over repeats. With several repeats the band spans the least and the most of them; with
-    one it is the exact binomial interval over patches.
+    The share is the mean over repeats, the band the exact binomial interval of that share over the patches: repeats
+    tell of the search and not of other patches, so they do not narrow it.
 
     Args:
         reached: (repeats, patches) when or how far, inf for never.
@@ -123,8 +135,6 @@ def success(reached: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray
     """
     ordered = np.sort(reached, axis=1)
     hits = np.stack([np.searchsorted(row, at, side="right") for row in ordered])
-    shares = hits / reached.shape[1]
-    if len(reached) > 1:
-        return hits.sum(axis=0) / reached.size, shares.min(axis=0), shares.max(axis=0)
-    lower, upper = clopper_pearson(hits[0], reached.shape[1])
-    return shares[0], lower, upper
+    mean = hits.mean(axis=0)
+    lower, upper = clopper_pearson(mean, reached.shape[1])
+    return mean / reached.shape[1], lower, upper

@@ -19,6 +19,7 @@ class Derived:
         words: what it is; `more`: whether more of it is better.
         value: None where it has none; inf where the rival found nothing.
         of: how many cells it rests on.
+        missed: in how many of them the rival has no such number and one was put in its place.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Derived:
     more: bool
     value: float | None
     of: int
+    missed: int = 0
 
 
 WORDS = {
@@ -67,8 +69,12 @@ def derived(cells: Sequence[Cell], arm: str) -> list[Derived]:
         values[f"{prefix}_to_dflare_as_shipped"] = _queries(cells, arm, (SHIPPED,), reached)
     for measure in ("queries", "severity"):
         values[f"a12_{measure}"] = _effects(cells, arm, measure)
-    values["severity_to_random"] = _severities(cells, arm)
-    return [Derived(name, words, more, *values[name]) for name, (words, more) in WORDS.items()]
+    ratio, of, missed = _severities(cells, arm)
+    values["severity_to_random"] = ratio, of
+    return [
+        Derived(name, words, more, *values[name], missed=missed if name == "severity_to_random" else 0)
+        for name, (words, more) in WORDS.items()
+    ]
 
 
 def _pairs(cells: Sequence[Cell], arm: str, rival: str, *, equal: bool = True) -> list[tuple[Trial, Trial]]:
@@ -127,13 +133,15 @@ def _effects(cells: Sequence[Cell], arm: str, measure: str) -> tuple[float | Non
     return (float(np.mean(found)) if found else None), len(found)
 
 
-def _severities(cells: Sequence[Cell], arm: str) -> tuple[float | None, int]:
-    """The mean ratio of the medians; one that is not reached counts as `MOST`, the end of all bounds."""
-    ratios = []
+def _severities(cells: Sequence[Cell], arm: str) -> tuple[float | None, int, int]:
+    """The mean ratio of the medians; one that is not reached counts as `MOST`, the end of all bounds. Then the cells,
+    and those of them in which random did not reach its median."""
+    ratios, missed = [], 0
     for cell in cells:
         mine, theirs = cell.arm(arm), cell.arm(RANDOM)
         medians = [median_severity(one) for one in (mine, theirs) if one is not None]
         known = [min(median, MOST) for median in medians if median is not None]
         if len(known) == 2 and known[1] > 0:
             ratios.append(known[0] / known[1])
-    return (float(np.mean(ratios)) if ratios else None), len(ratios)
+            missed += medians[1] == np.inf
+    return (float(np.mean(ratios)) if ratios else None), len(ratios), missed

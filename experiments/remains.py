@@ -20,28 +20,46 @@ REASONS = {
 
 
 def remains(run: Run, pair: str, gaps: Sequence[Row]) -> Row | None:
-    """Of the patches that the arms took up on the rung of the gaps, those that none REVEALED, counted by reason.
+    """What each natural arm left without a REVEALED on the rung of the gaps, in one repeat within its budget: the mean
+    number of patches over the repeats, in all and by reason, and those left by all arms and repeats together.
 
-    Only distortions of chains count: what arms do to pixels lies in no relation. None where no natural arm was run on
-    that rung, or the gaps are not those of `pair`.
+    Arms that change pixels are left out: what they do lies in no relation. None where no natural arm was run on that
+    rung, or the gaps are not those of `pair`.
     """
     config = run.manifest["config"]
     rung = RungConfig(tier=config["gaps"]["tier"], limits=config["limits"]).name
     walked = [row for row in run.patchwise if (row["pair"], row["rung"]) == (pair, rung) and row["natural"]]
     if not walked or not gaps:
         return None
-    taken, found = {row["patch"] for row in walked}, {row["patch"] for row in walked if row["revealed"] is not None}
-    rays: dict[int, list[Row]] = {patch: [] for patch in taken - found}
+    rays: dict[int, list[Row]] = {row["patch"]: [] for row in walked}
     for row in gaps:
         if row["patch"] in rays:
             rays[row["patch"]].append(row)
-    counted = Counter(_reason(mine) for mine in rays.values())
+    reasons = {patch: _reason(mine) for patch, mine in rays.items()}
+    found = {row["patch"] for row in walked if row["revealed"] is not None}
+    searches: dict[str, set[int]] = {}
+    for row in walked:
+        searches.setdefault(row["arm"], set()).add(row["repeat"])
+    left: dict[str, Counter[str]] = {arm: Counter() for arm in searches}
+    for row in walked:
+        if row["revealed"] is None:
+            left[row["arm"]][reasons[row["patch"]]] += 1
+    rows = [
+        {
+            "arm": arm,
+            "budget": next(row["budget"] for row in walked if row["arm"] == arm),
+            "left": left[arm].total() / len(repeats),
+            "by": [left[arm][reason] / len(repeats) for reason in REASONS],
+        }
+        for arm, repeats in searches.items()
+    ]
+    never = Counter(reasons[patch] for patch in rays if patch not in found)
+    together = {"arm": "all together", "budget": None, "left": never.total(), "by": [never[name] for name in REASONS]}
     return {
         "rung": rung,
-        "arms": list(dict.fromkeys(row["arm"] for row in walked)),
-        "patches": len(taken),
-        "left": len(rays),
-        "reasons": [{"told": told, "patches": counted[name]} for name, told in REASONS.items() if counted[name]],
+        "patches": len(rays),
+        "reasons": list(REASONS.values()),
+        "rows": [*rows, *([together] if len(walked) > len(rays) else [])],
     }
 
 

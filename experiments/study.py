@@ -95,15 +95,14 @@ def load_study(path: Path, *, overrides: Sequence[str] = ()) -> Study:
     for run in config.runs:
         put = {"name": f"{config.name}-{run.name}"} | {key: _anchored(key, v, folder) for key, v in run.set.items()}
         try:
-            loaded = load(folder / run.config, over=config.shared, put=put, overrides=own[run.name])
-            if loaded.patchwise is None:
-                raise ConfigError(
-                    f"Expected a per-patch search in every run of a study, got none in {run.config}; add `patchwise:` "
-                    f"to it, or to `{SHARED}`."
-                )
-            runs[run.name] = loaded
+            runs[run.name] = load(folder / run.config, over=config.shared, put=put, overrides=own[run.name])
         except (ValueError, OSError) as error:
             problems.append(f"run {run.name}: {error}")
+    if any(config.bars.model_dump().values()) and not any(run.patchwise for run in runs.values()):
+        problems.append(
+            f"Expected a per-patch search beside `bars`, which are about its arms, got none in any run; add "
+            f"`patchwise:` to a run's config or to `{SHARED}`, or remove `bars`."
+        )
     if problems:
         raise ConfigError("\n".join(problems))
     return Study(config, runs)

@@ -26,6 +26,7 @@ from experiments.arms_section import (
 )
 from experiments.contents import check
 from experiments.derived import WORDS, Derived, derived, ours
+from experiments.models_table import MODELS, accuracies, models
 from experiments.page import Alert
 from experiments.record import Row, Run, read, spoken
 from experiments.trials import RANDOM, Cell, Trial, cells, summary
@@ -156,6 +157,8 @@ def derived_table(found: Sequence[Cell], bars: Mapping[str, float]) -> dict[str,
             one = by_arm[arm][name]
             value = "no finding of the rival" if one.value is not None and math.isinf(one.value) else number(one.value)
             partly = f"in {one.of} of {len(found)}" if 0 < one.of < len(found) else ""
+            if one.missed:
+                partly = f"{partly} random's median not reached in {one.missed}: counted as 1".strip()
             told.append({"value": value, "met": reached(one, bars.get(name)), "partly": partly})
         bar = f"{'≥' if more else '≤'} {number(bars[name])}" if name in bars else ""
         rows.append({"words": words, "bar": bar, "values": told})
@@ -172,7 +175,10 @@ def alerts(runs: Sequence[Studied]) -> list[Alert]:
         parted = failed(studied.cells)
         if parted:
             found.append(Alert("bad", f"{studied.name}: {parted.text}"))
-        if not studied.tested:
+        if studied.run.manifest["config"].get("patchwise") is None:
+            if not studied.run.complete:
+                found.append(Alert("warn", f"{studied.name} is incomplete; start the same command again."))
+        elif not studied.tested:
             found.append(Alert("warn", f"{studied.name} is in no number of this page. {why_empty(studied.run)}"))
         elif not studied.run.complete:
             found.append(Alert("note", f"{studied.name} is incomplete, but its per-patch search is whole."))
@@ -231,7 +237,7 @@ def _curves(place: Row, cell: Cell) -> Iterator[Row]:
 
 
 def render_study(place: Path) -> None:
-    """Write `report.html`, `comparison.parquet` and `comparison.csv` into the study's folder.
+    """Write `report.html`, `models.csv`, `comparison.parquet` and `comparison.csv` into the study's folder.
 
     Raises:
         FileNotFoundError: `place` has no study.json.
@@ -249,6 +255,9 @@ def render_study(place: Path) -> None:
         pq.write_table(table, temporary, compression="zstd")
     with appearing(place / "comparison.csv") as temporary:
         pyarrow.csv.write_csv(table, temporary)
+    rows = [row for studied in runs if studied.run is not None for row in models(studied.name, studied.run)]
+    with appearing(place / "models.csv") as temporary:
+        pyarrow.csv.write_csv(pa.Table.from_pylist(rows, schema=MODELS), temporary)
     page = (
         environment()
         .get_template("study.html")
@@ -257,6 +266,8 @@ def render_study(place: Path) -> None:
             version=next((s.run.manifest["versions"]["diverget"] for s in runs if s.run is not None), ""),
             alerts=alerts(runs),
             first=first_words(named) if named else "",
+            models=rows,
+            accuracies=accuracies(rows),
             groups=[
                 {
                     "name": group,
@@ -278,14 +289,14 @@ def render_study(place: Path) -> None:
 
 def _told_run(studied: Studied, look: dict[str, arm_figures.Look], *, number: int) -> dict[str, Any]:
     run = studied.run
+    same = {"name": studied.name, "directory": studied.directory, "anchor": f"run-{number}"}
     if run is None:
-        return {"name": studied.name, "directory": studied.directory, "data": "", "state": "not begun", "pairs": []}
+        return {**same, "data": "", "state": "not begun", "terms": "", "pairs": []}
     config = run.manifest["config"].get("patchwise")
     return {
-        "name": studied.name,
-        "directory": studied.directory,
+        **same,
         "data": run.data["name"] if run.data else "",
         "state": "complete" if run.complete else "incomplete",
         "terms": terms(config) if config else "",
-        "pairs": told_pairs(run, studied.cells, look, anchor=f"run-{number}"),
+        "pairs": told_pairs(run, studied.cells, look, anchor=str(same["anchor"])),
     }

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.comparison import LEVEL, a12, censored_median, holm, mann_whitney
+from experiments.comparison import LEVEL, a12, censored_median, clopper_pearson, holm, mann_whitney, repeated
 
 Row = Mapping[str, Any]
 
@@ -189,19 +189,14 @@ def _points(rows: Sequence[Row], column: str, first: str, second: str) -> np.nda
     return np.array(found, dtype=float).reshape(-1, 3)
 
 
-def per_patch(values: np.ndarray) -> np.ndarray:
-    """The median over repeats of each patch, (patches,); inf where half of them or more found nothing."""
-    return np.median(values, axis=0)
-
-
 @dataclass(frozen=True)
 class Against:
-    """One arm against random within equal queries.
+    """One arm against random within equal queries, repeat by repeat.
 
     Attributes:
         measure: `queries` to the first REVEALED, or `severity` of the mildest REVEALED.
-        a12: above 0.5 the arm is better than random.
-        p, adjusted: of the Mann-Whitney test, and after Holm over all tests of the cell.
+        a12: the mean over repeats; above 0.5 the arm is better than random.
+        p, adjusted: of the Mann-Whitney tests of the repeats (`repeated`), and after Holm over all tests of the cell.
     """
 
     arm: str
@@ -219,10 +214,10 @@ class Against:
 
 
 MEASURES: Mapping[str, Callable[[Trial], np.ndarray]] = {
-    "queries": lambda trial: per_patch(trial.revealed),
-    "severity": lambda trial: per_patch(trial.severity),
+    "queries": lambda trial: trial.revealed,
+    "severity": lambda trial: trial.severity,
 }
-"""What arms are compared by, a value a patch, the smaller the better."""
+"""What arms are compared by, a value a repeat and patch, the smaller the better."""
 
 
 def against_random(cell: Cell) -> dict[tuple[str, str], Against]:
@@ -238,7 +233,9 @@ def against_random(cell: Cell) -> dict[tuple[str, str], Against]:
         for name, measure in MEASURES.items():
             if name == "queries" or trial.natural:
                 mine, theirs = (measure(one.within(cell.budget)) for one in (trial, rival))
-                tested.append((trial.arm, name, a12(theirs, mine), mann_whitney(mine, theirs)))
+                effect = float(np.mean([a12(other, own) for own, other in zip(mine, theirs, strict=False)]))
+                p = [mann_whitney(own, other) for own, other in zip(mine, theirs, strict=False)]
+                tested.append((trial.arm, name, effect, repeated(np.array(p))))
     adjusted = holm(np.array([p for *_, p in tested]))
     return {
         (arm, name): Against(arm, name, effect, p, float(corrected))
@@ -247,13 +244,15 @@ def against_random(cell: Cell) -> dict[tuple[str, str], Against]:
 
 
 def summary(trial: Trial) -> dict[str, Any]:
-    """One arm in numbers: shares of patches with their range over repeats, censored medians, cost."""
+    """One arm in numbers: shares of patches with their exact interval over patches, censored medians over all patches
+    and repeats, cost."""
     told: dict[str, Any] = {"patches": trial.patches, "repeats": trial.repeats, "budget": trial.budget}
     for name, reached in (("apart", trial.apart), ("revealed", trial.revealed)):
-        shares = np.isfinite(reached).mean(axis=1)
-        told[f"{name}_share"] = float(shares.mean())
-        told[f"{name}_least"], told[f"{name}_most"] = float(shares.min()), float(shares.max())
-        told[f"{name}_median"] = censored_median(per_patch(reached), censored_at=trial.budget)
+        share = float(np.isfinite(reached).mean())
+        lower, upper = clopper_pearson(share * trial.patches, trial.patches)
+        told[f"{name}_share"] = share
+        told[f"{name}_lower"], told[f"{name}_upper"] = float(lower), float(upper)
+        told[f"{name}_median"] = censored_median(reached.ravel(), censored_at=trial.budget)
         told[f"{name}_mean"] = float(np.minimum(reached, trial.budget).mean())
     told["severity_median"] = median_severity(trial)
     told["invalid"] = trial.invalid if trial.budget == trial.own else None
@@ -263,5 +262,6 @@ def summary(trial: Trial) -> dict[str, Any]:
 
 
 def median_severity(trial: Trial) -> float | None:
-    """The censored median over patches of the mildest REVEALED; inf beyond half, None where arms have no severity."""
-    return censored_median(per_patch(trial.severity), censored_at=MOST) if trial.natural else None
+    """The censored median over patches and repeats of the mildest REVEALED; inf beyond half, None where arms have no
+    severity."""
+    return censored_median(trial.severity.ravel(), censored_at=MOST) if trial.natural else None

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from experiments.comparison import a12, censored_median, clopper_pearson, holm, mann_whitney, success
+from experiments.comparison import a12, censored_median, clopper_pearson, holm, mann_whitney, repeated, success
 from experiments.derived import WORDS, derived
-from experiments.trials import BETTER, NO_BETTER, WORSE, Cell, Trial, against_random, cells, per_patch, summary
+from experiments.trials import BETTER, NO_BETTER, WORSE, Cell, Trial, against_random, cells, summary
 from tests.experiments import fake_arms
 from tests.experiments.fake_arms import row
 
@@ -88,8 +88,9 @@ def test_the_exact_binomial_interval() -> None:
 def test_success_counts_up_to_and_with_the_query() -> None:
     share, lower, upper = success(np.array([[2, 4, INF, INF], [2, 2, 4, INF]]), np.array([0, 2, 4, 200]))
     assert share.tolist() == [0, 0.375, 0.625, 0.625]
-    assert lower.tolist() == [0, 0.25, 0.5, 0.5]
-    assert upper.tolist() == [0, 0.5, 0.75, 0.75]
+    # The band is over the four patches: a second repeat does not narrow it.
+    ends = clopper_pearson(4 * share, 4)
+    assert lower.tolist() == ends[0].tolist() and upper.tolist() == ends[1].tolist()
     alone = success(np.array([[2, 4, INF, INF]]), np.array([4]))
     assert alone[0] == [0.5] and 0 < alone[1][0] < 0.5 < alone[2][0] < 1
 
@@ -111,10 +112,29 @@ def test_what_an_arm_had_found_earlier() -> None:
     assert trial.within(200).label == "random, first 200" and trial.label == "random"
 
 
-def test_the_median_over_repeats_of_a_patch() -> None:
-    reached = np.array([[2, INF, INF], [4, 4, INF], [9, INF, INF]])
-    assert per_patch(reached).tolist() == [4, INF, INF]
-    assert per_patch(reached[:2]).tolist() == [3, INF, INF]
+def test_repeats_are_tested_one_by_one() -> None:
+    """A patch that one of two repeats found stays found by one of two; it is not lost to a median over repeats."""
+    rows = [
+        row(arm=arm, budget=200, patch=patch, repeat=repeat, revealed=at if patch % 2 == repeat else None)
+        for arm, at in (("boundary", 10), ("random", 100))
+        for repeat in range(2)
+        for patch in range(20)
+    ]
+    (cell,) = cells(rows)
+    found = summary(cell.trials[0])
+    assert (found["revealed_share"], found["revealed_median"]) == (0.5, 10)
+    against = against_random(cell)["boundary", "queries"]
+    # Of 20 × 20 pairs boundary is first in 10 × 20, and 10 × 10 are tied without a finding.
+    assert against.a12 == pytest.approx((10 * 20 + 10 * 10 / 2) / 400)
+    alone = planted(boundary=([10.0, INF] * 10, 200), random=([100.0, INF] * 10, 200))
+    assert against.p == pytest.approx(min(1.0, 2 * against_random(alone)["boundary", "queries"].p))
+
+
+def test_p_values_of_repeats_become_one() -> None:
+    assert repeated(np.array([0.03])) == 0.03
+    assert repeated(np.array([0.03, 0.5])) == pytest.approx(0.06)
+    assert repeated(np.array([0.9, 0.02, 0.04])) == pytest.approx(0.06)
+    assert repeated(np.array([0.9, 0.8])) == 1.0
 
 
 def test_a_repeat_without_one_of_the_patches_is_refused() -> None:
@@ -181,6 +201,7 @@ def test_the_derived_numbers_by_hand() -> None:
     lost = planted(boundary=([10], 200), random=([INF], 1000))
     found = {one.name: one for one in derived([cell, lost], "boundary")}
     assert found["severity_to_random"].value == pytest.approx((0.05 + 0.01 / 1.0) / 2)
+    assert (found["severity_to_random"].of, found["severity_to_random"].missed) == (2, 1)
     alone = {one.name: one.value for one in derived([nobody], "boundary")}
     assert alone["success_to_diffchaser"] == INF
     assert alone["queries_to_dflare_as_shipped"] is None and alone["severity_to_random"] is None

@@ -78,10 +78,6 @@ def test_files_that_a_study_names_lie_beside_it(tmp_path: Path) -> None:
         (("search.population: 8", "search.populaton: 8"), "run wide: "),
         (("search.population: 8", "search.populaton: 8"), "search.populaton: unknown key; did you mean `population`?"),
         (("arms: [boundary, ", "arms: [boundry, "), "did you mean boundary"),
-        (
-            ("patchwise: {arms: [boundary, random, diffchaser], budget: 20}", "workers: 1"),
-            "run narrow: Expected a per-",
-        ),
         (("config: small.yaml, set: {split.assessed: 14, limits", "config: no.yaml, set: {limits"), "run narrow: Exp"),
         (("runs:", "runs: []\nmore:"), "runs: "),
     ],
@@ -91,6 +87,15 @@ def test_a_wrong_study_is_refused_with_the_way_out(tmp_path: Path, change: tuple
     with pytest.raises(ConfigError) as error:
         load_study(study(tmp_path, STUDY.replace(*change)))
     assert told in str(error.value)
+
+
+def test_bars_without_a_search_to_hold_them_to_are_refused(tmp_path: Path) -> None:
+    arms = "patchwise: {arms: [boundary, random, diffchaser], budget: 20}"
+    text = STUDY.replace(arms, "workers: 1").replace("patchwise.budgets: {random: 40}, ", "")
+    with pytest.raises(ConfigError, match="Expected a per-patch search beside `bars`"):
+        load_study(study(tmp_path, text))
+    without = load_study(study(tmp_path, text[: text.index("bars:")]))
+    assert [run.patchwise for run in without.runs.values()] == [None, None]
 
 
 @pytest.mark.parametrize(
@@ -104,6 +109,14 @@ def test_a_wrong_study_is_refused_with_the_way_out(tmp_path: Path, change: tuple
 def test_a_wrong_override_is_refused(tmp_path: Path, override: str, told: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(told)):
         load_study(study(tmp_path), overrides=[override])
+
+
+def test_check_tells_of_every_run_what_it_costs(tmp_path: Path) -> None:
+    done = diverget("check", study(tmp_path), "--set", "shared.seed=3")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.index("run wide\n") < done.stdout.index("run narrow\n")
+    assert done.stdout.count('"seed": 3') == 2 and done.stdout.count("run directory: ") == 2
+    assert diverget("check", study(tmp_path), "--set", "wid.seed=3").returncode == 2
 
 
 def test_every_run_is_checked_before_one_starts(tmp_path: Path) -> None:
