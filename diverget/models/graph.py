@@ -28,12 +28,17 @@ INTEGERS = ("int8", "uint8", "int16")
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor of a graph at batch size 1 (or the fixed one); `dtype` is NumPy's name."""
+    """A tensor of a graph at batch size 1 (or the fixed one); `dtype` is NumPy's name.
+
+    An integer q of it stands for (q - zero_point) · scale. `name` is the one in the file.
+    """
 
     shape: tuple[int, ...]
     dtype: str
     scale: float
     constant: bool
+    zero_point: int = 0
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -228,6 +233,8 @@ def _listed(session: Session) -> tuple[dict[int, Tensor], tuple[Op, ...]]:
             dtype=np.dtype(tensor["dtype"]).name,
             scale=float(tensor["quantization"][0]),
             constant=int(tensor["index"]) not in computed,
+            zero_point=int(tensor["quantization"][1]),
+            name=str(tensor["name"]),
         )
         for tensor in session.interpreter.get_tensor_details()
     }

@@ -89,6 +89,35 @@ def inspect_keras(path: Path) -> KerasFile:
     )
 
 
+@dataclass(frozen=True)
+class Layer:
+    """A layer as a configuration tells it: its name, its class, its settings."""
+
+    name: str
+    kind: str
+    config: dict[str, Any]
+
+
+def layers_of(path: Path) -> tuple[Layer, ...]:
+    """Every layer of the `.keras` or `.h5` file at `path`, nested networks opened, in the file's order.
+
+    Raises:
+        FileNotFoundError, ValueError: as `inspect_keras` does.
+    """
+    return layers_in(_configuration(Path(path))[0])
+
+
+def layers_in(config: dict[str, Any]) -> tuple[Layer, ...]:
+    """Every layer of a network's configuration, nested networks opened, in its order."""
+    found = []
+    for layer in _layers(config):
+        inner = layer.get("config")
+        settings = inner if isinstance(inner, dict) else {}
+        name = settings.get("name") or layer.get("name") or "?"
+        found.append(Layer(str(name), str(layer.get("class_name")).rpartition(">")[2], settings))
+    return tuple(found)
+
+
 def check_harmless(path: Path, found: KerasFile) -> None:
     """Return when loading the file executes no code of its own.
 

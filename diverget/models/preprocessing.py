@@ -14,6 +14,8 @@ import numpy as np
 LAYOUTS = {
     "hwb": "patches (h, w, bands)",
     "hwb1": "patches (h, w, bands, 1) for 3-D convolutions",
+    "bhw": "patches (bands, h, w), channels first",
+    "1bhw": "patches (1, bands, h, w) for 3-D convolutions, channels first",
     "centre": "the spectrum (bands, 1) of the centre pixel",
 }
 """The axes of a prepared input, by name."""
@@ -31,7 +33,8 @@ class Preprocessing:
         shift: (b,) float32 in the unit of the scene, or (1,) where all bands share one number.
         scale: (b,) or (1,) float32 in the unit of the scene, never 0.
         components: (b, K) float32, or None where the bands stay as they are (K = b).
-        layout: `hwb` (n, h, w, K), `hwb1` (n, h, w, K, 1) or `centre` (n, K, 1), the centre pixel alone.
+        layout: `hwb` (n, h, w, K), `hwb1` (n, h, w, K, 1), `bhw` (n, K, h, w), `1bhw` (n, 1, K, h, w) or `centre`
+            (n, K, 1), the centre pixel alone.
         order: (b,) int64, where each band that the network knows stands in a raw patch; None where both agree.
 
     Raises:
@@ -126,7 +129,13 @@ class Preprocessing:
         """The shape of one prepared input, without the batch axis, of a raw patch (h, w, b)."""
         height, width, bands = patch_shape
         depth = bands if self.components is None else self.components.shape[1]
-        return {"hwb": (height, width, depth), "hwb1": (height, width, depth, 1), "centre": (depth, 1)}[self.layout]
+        return {
+            "hwb": (height, width, depth),
+            "hwb1": (height, width, depth, 1),
+            "bhw": (depth, height, width),
+            "1bhw": (1, depth, height, width),
+            "centre": (depth, 1),
+        }[self.layout]
 
     def apply(self, x: np.ndarray) -> np.ndarray:
         """Prepared inputs z (n, *shape) float32 of raw patches x (n, h, w, b) float32.
@@ -164,6 +173,8 @@ class Preprocessing:
             rows = np.ascontiguousarray(x).reshape(count, -1, bands)
             z = np.matmul(rows, matrix)
             z += bias
+        if self.layout.endswith("bhw"):
+            z = np.ascontiguousarray(np.moveaxis(z.reshape(count, height, width, z.shape[-1]), 3, 1))
         return z.reshape(count, *self.shape((height, width, bands)))
 
     def save(self, path: Path) -> None:

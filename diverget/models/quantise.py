@@ -7,63 +7,47 @@ import io
 import json
 import os
 import tempfile
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from diverget.models import saved_model
 from diverget.models.child import Emit, ModelError, run
-from diverget.models.keras_file import KerasFile, check_harmless, inspect_keras, network_digest
+from diverget.models.keras_file import (
+    KerasFile,
+    Layer,
+    check_harmless,
+    inspect_keras,
+    layers_in,
+    layers_of,
+    network_digest,
+)
+from diverget.models.lowering import lower
 from diverget.models.preprocessing import identity
+from diverget.models.quantisations import QUANTISATIONS, Quantisation, caveat, quantisation, refusal
 from diverget.models.tflite import load, softmax
 from diverget.models.training import versions
 
-FORMAT = 1
+__all__ = [
+    "QUANTISATIONS",
+    "Quantisation",
+    "caveat",
+    "convert",
+    "float_check",
+    "layers_built",
+    "quantisation",
+    "refusal",
+]
+
+FORMAT = 2
 """Raised when the job below converts differently from the same settings: old cache entries no longer count."""
 
 ADVICE = (
     "the converter fails or crashes on some layers (3-D pooling, recurrent layers in int8): try another quantisation, "
     "replace the layer, or convert elsewhere and give the .tflite file"
 )
-
-
-@dataclass(frozen=True)
-class Quantisation:
-    """A way from a Keras network to a .tflite file.
-
-    Attributes:
-        name: its name in a config.
-        summary: one sentence for the report.
-        needs_calibration: ranges of the activations come from prepared inputs.
-    """
-
-    name: str
-    summary: str
-    needs_calibration: bool
-
-
-QUANTISATIONS = (
-    Quantisation("float32", "Nothing is quantised: the float reference.", False),
-    Quantisation("float16", "Weights are stored as float16; CPUs compute in float32.", False),
-    Quantisation("dynamic_int8", "Weights are int8; activations are quantised on the fly, in each operator.", False),
-    Quantisation("int8", "Weights and activations are int8 where an int8 kernel exists; input and output float.", True),
-    Quantisation("int8_io", "As int8, with int8 input and output.", True),
-)
-
-
-def quantisation(name: str) -> Quantisation:
-    """The quantisation called `name`.
-
-    Raises:
-        ValueError: there is none.
-    """
-    for entry in QUANTISATIONS:
-        if entry.name == name:
-            return entry
-    known = ", ".join(entry.name for entry in QUANTISATIONS)
-    raise ValueError(f"Expected the name of a quantisation, got {name!r}; choose one of {known}.")
 
 
 def convert(
@@ -78,24 +62,33 @@ def convert(
     """The path of the .tflite file of a Keras network under `quantisation`; the same call gives the same bytes.
 
     Args:
-        keras_path: `.keras` (Keras 3 or tf_keras) or `.h5` (Keras 3 or Keras 2).
+        keras_path: `.keras` (Keras 3 or tf_keras), `.h5` (Keras 3 or Keras 2), or a SavedModel directory.
         quantisation: one of `QUANTISATIONS`.
         calibration: prepared inputs (n, *input_shape) float32 of calibration patches; ignored where not needed.
         cache: directory of finished conversions, made when missing.
         timeout: seconds.
-        trust: the author of the file may execute code here (Lambda layers); never set it for a file of unknown origin.
+        trust: the author of the file may execute code here (Lambda layers, operators of a SavedModel that reach
+            files or Python); never set it for a file of unknown origin.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: no Keras network, one that carries code and is not trusted, calibration missing or of another
-            shape, or a failed conversion (`ModelError`), TensorFlow missing among the reasons.
+        ValueError: no Keras network, one that carries code and is not trusted, one with layers that the quantisation
+            cannot take, calibration missing or of another shape, or a failed conversion (`ModelError`), TensorFlow
+            missing among the reasons.
     """
     keras_path = Path(keras_path)
     found = _inspected(keras_path, trust)
+    reason = _reason_against(keras_path, found, quantisation)
+    if reason is not None:
+        raise ValueError(
+            f"Expected a network fit for the quantisation {quantisation.name!r}, got {keras_path}: {reason}."
+        )
     arrays: dict[str, np.ndarray] = {}
     if quantisation.needs_calibration:
         arrays["z"] = _calibration(calibration, found, keras_path, quantisation)
-    settings = {"network": network_digest(keras_path), "quantisation": quantisation.name, "family": found.family}
+    saved = found.family == saved_model.FAMILY
+    network = saved_model.directory_digest(keras_path) if saved else network_digest(keras_path)
+    settings = {"network": network, "quantisation": quantisation.name, "family": found.family}
     key = sha256(json.dumps([FORMAT, settings, versions()], sort_keys=True).encode())
     for array in arrays.values():
         key.update(f"{array.shape} ".encode() + array.tobytes())
@@ -157,7 +150,18 @@ def float_check(
     return float(np.abs(expected - model.infer(z)).max())
 
 
+def _reason_against(path: Path, found: KerasFile, quantisation: Quantisation) -> str | None:
+    """Why this quantisation cannot be made of the network at `path`, or None."""
+    if found.family != saved_model.FAMILY:
+        return refusal(layers_of(path), quantisation)
+    if quantisation.lowered:
+        return "a SavedModel tells no layers that could be lowered: give the Keras file"
+    return None
+
+
 def _inspected(path: Path, trust: bool) -> KerasFile:
+    if saved_model.is_saved_model(path):
+        return saved_model.inspect_saved_model(path, trust=trust)
     found = inspect_keras(path)
     if not trust:
         check_harmless(path, found)
@@ -206,24 +210,29 @@ def _opened(payload: dict[str, Any]) -> Any:
 
 
 def convert_job(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
-    """Job: load, convert, write."""
+    """Job: load, lower where asked, convert, write."""
     import tensorflow as tf
 
-    model = _opened(payload)
-    name = payload["quantisation"]
-    converter = tf.lite.TFLiteConverter.from_keras_model(model)
-    if name != "float32":
+    way = quantisation(payload["quantisation"])
+    converter, rows = _converter(payload, way)
+    if way.name not in ("float32", "float32_lowered"):
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if name == "float16":
+    if way.name == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if name in ("int8", "int8_io"):
+    if way.needs_calibration:
         with np.load(payload["arrays"], allow_pickle=False) as stored:
             z = stored["z"]
-        # A network with the batch size written into it is calibrated in such batches.
-        rows = model.inputs[0].shape[0] or 1
-        converter.representative_dataset = lambda: ([z[i : i + rows]] for i in range(0, len(z) - rows + 1, rows))
-    if name == "int8_io":
+        # The last row fills the last batch: the ranges stay those of the rows.
+        z = np.concatenate([z, np.repeat(z[-1:], -len(z) % rows, axis=0)])
+        converter.representative_dataset = lambda: ([z[i : i + rows]] for i in range(0, len(z), rows))
+    if way.name == "int8_io":
         converter.inference_input_type = converter.inference_output_type = tf.int8
+    if way.name == "int8_per_tensor":
+        converter._experimental_disable_per_channel = True
+    if way.name == "int16x8":
+        converter.target_spec.supported_ops = [
+            tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+        ]
     # Keras prints every tensor it exports, which would bury the last words of a crash.
     with contextlib.redirect_stdout(io.StringIO()):
         content = converter.convert()
@@ -231,11 +240,59 @@ def convert_job(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     return {}
 
 
+def _converter(payload: dict[str, Any], way: Quantisation) -> tuple[Any, int]:
+    """TensorFlow's converter of a job's network, and the rows it is calibrated with at once.
+
+    A network with the batch size written into it is calibrated in such batches.
+    """
+    import tensorflow as tf
+
+    if payload["family"] == saved_model.FAMILY:
+        return saved_model.converter(payload["keras"])
+    model = _opened(payload)
+    if way.lowered:
+        function = lower(model)
+        return tf.lite.TFLiteConverter.from_concrete_functions([function]), int(function.inputs[0].shape[0])
+    return tf.lite.TFLiteConverter.from_keras_model(model), model.inputs[0].shape[0] or 1
+
+
+def layers_built(build: Any, input_shape: tuple[int, ...], classes: int, *, timeout: float = 300) -> tuple[Layer, ...]:
+    """The layers of the network that `build(keras, input_shape, classes)` makes, built in a child process.
+
+    Raises:
+        ModelError: it cannot be built, TensorFlow missing among the reasons.
+    """
+    source = f"{build.__module__}:{build.__qualname__}"
+    told = run(
+        configure_job,
+        {"build": source, "input_shape": list(input_shape), "classes": classes},
+        task=f"the building of {source}",
+        advice="give the Keras file of a trained network instead",
+        timeout=timeout,
+    )
+    return layers_in(told["configuration"])
+
+
+def configure_job(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    """Job: build a network, and tell its configuration."""
+    import importlib
+
+    import keras
+
+    module, _, name = payload["build"].partition(":")
+    build = getattr(importlib.import_module(module), name)
+    model = build(keras, tuple(payload["input_shape"]), payload["classes"])
+    return {"configuration": json.loads(model.to_json())}
+
+
 def predict_job(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     """Job: the outputs of a Keras network, as they are."""
-    model = _opened(payload)
     with np.load(payload["arrays"], allow_pickle=False) as stored:
         z = stored["z"]
+    if payload["family"] == saved_model.FAMILY:
+        np.save(payload["outputs"], saved_model.predicted(payload["keras"], z))
+        return {}
+    model = _opened(payload)
     rows = model.inputs[0].shape[0] or 32
     parts = []
     for start in range(0, len(z), rows):

@@ -14,6 +14,9 @@ from diverget.models.graph import Graph, examine, read
 from diverget.models.preprocessing import Preprocessing
 from diverget.models.runtime import Session
 
+USUAL = ("xnnpack", 1)
+"""Kernels and threads of an interpreter where nothing else is said."""
+
 
 @dataclass(frozen=True, eq=False)
 class TFLiteModel:
@@ -24,7 +27,7 @@ class TFLiteModel:
     written into the file, its last batch padded).
 
     Attributes:
-        digest: SHA-256 of the file and of the preprocessing.
+        digest: SHA-256 of the file, of the preprocessing, and of kernels and threads where they are not the default.
         file_digest: SHA-256 of the file alone.
         logits: the network gives logits, and `infer` their softmax. Known from the graph (a SOFTMAX at its end) or
             else from a probe whose rows are no probabilities.
@@ -137,10 +140,13 @@ def load(
     graph = examine(path, kernels=kernels)
     content = read(path)
     found = sha256(content)
+    identity = f"{found.hexdigest()} {preprocessing.digest}"
+    if (kernels, threads) != USUAL:
+        identity += f" {kernels} {threads}"
     return TFLiteModel(
         name=name,
         path=path,
-        digest=sha256(f"{found.hexdigest()} {preprocessing.digest}".encode()).hexdigest(),
+        digest=sha256(identity.encode()).hexdigest(),
         file_digest=found.hexdigest(),
         preprocessing=preprocessing,
         input_shape=graph.input_shape,

@@ -1,6 +1,6 @@
 """Write tests/golden/models anew: `python -m tests.diverget.models.bless` (needs TensorFlow).
 
-A tiny trained network as .tflite in every quantisation, with logits, with a batch size written in, and with a
+A tiny trained network as .tflite in five quantisations, with logits, with a batch size written in, and with a
 TensorFlow operator: so that the tests of the LiteRT side need no TensorFlow.
 """
 
@@ -16,6 +16,9 @@ from tests.diverget.models import networks
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "models"
 
+WRITTEN = ("float32", "float16", "dynamic_int8", "int8", "int8_io")
+"""The quantisations of the files."""
+
 
 def bless() -> None:
     GOLDEN.mkdir(parents=True, exist_ok=True)
@@ -23,7 +26,7 @@ def bless() -> None:
         cache = Path(folder)
         z, _ = networks.patches(50, seed=3)
         made: training.Trained = networks.train_tiny(cache / "training")
-        for entry in quantise.QUANTISATIONS:
+        for entry in map(quantise.quantisation, WRITTEN):
             shutil.copy(quantise.convert(made.path, entry, calibration=z, cache=cache), GOLDEN / f"{entry.name}.tflite")
         run(networks.make_networks, {"folder": folder, "marker": f"{folder}/marker"}, **networks.SAID, timeout=300)
         for name in ("float32", "int8"):

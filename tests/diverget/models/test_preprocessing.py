@@ -29,7 +29,13 @@ def test_apply_is_the_formula_in_float64(layout: str, pca: int | None, whiten: b
     z = fitted.apply(x)
     exact = (x.astype(np.float64) - fitted.shift) / fitted.scale
     exact = exact if fitted.components is None else exact @ fitted.components
-    exact = {"hwb": exact, "hwb1": exact[..., None], "centre": exact[:, 2, 2, :, None]}[layout]
+    exact = {
+        "hwb": exact,
+        "hwb1": exact[..., None],
+        "bhw": exact.transpose(0, 3, 1, 2),
+        "1bhw": exact.transpose(0, 3, 1, 2)[:, None],
+        "centre": exact[:, 2, 2, :, None],
+    }[layout]
     assert z.dtype == np.float32
     assert z.shape == (40, *fitted.shape((5, 5, 20))) == exact.shape
     np.testing.assert_allclose(z, exact, atol=2e-3 * np.abs(exact).std())

@@ -7,6 +7,7 @@ import pytest
 
 from diverget.models import preprocessing, quantise, tflite
 from diverget.models.coverage import coverage
+from diverget.models.graph import examine
 from diverget.models.training import Trained
 from tests.diverget.models.networks import patches
 
@@ -39,6 +40,46 @@ def test_the_float32_file_agrees_with_keras(trained: Trained, tmp_path: Path) ->
     assert quantise.float_check(trained.path, path, z) < 1e-5
     rough = quantise.convert(trained.path, INT8, calibration=z, cache=tmp_path)
     assert quantise.float_check(trained.path, rough, z) > 1e-4
+
+
+@pytest.mark.slow
+def test_one_scale_for_all_filters_is_coarser_than_one_each(trained: Trained, tmp_path: Path) -> None:
+    z, _ = patches(30, seed=3)
+
+    def scales(way: str) -> list[float]:
+        path = quantise.convert(trained.path, quantise.quantisation(way), calibration=z, cache=tmp_path)
+        graph = examine(path)
+        return [graph.tensors[op.inputs[1]].scale for op in graph.ops if op.name == "CONV_2D"]
+
+    # LiteRT tells one scale, and 0 where there are several.
+    assert scales("int8") == [0.0]
+    assert scales("int8_per_tensor")[0] > 0
+
+
+@pytest.mark.slow
+def test_int16_activations_are_finer_and_so_is_the_output_step(trained: Trained, tmp_path: Path) -> None:
+    z, _ = patches(30, seed=3)
+    path = quantise.convert(trained.path, quantise.quantisation("int16x8"), calibration=z, cache=tmp_path)
+    model = tflite.load(path, preprocessing=preprocessing.identity(), name="int16x8")
+    found = coverage(path)
+    assert (found.kind, found.share, found.float_ops) == ("int16x8", 1.0, ())
+    assert model.output_step == 1 / 32768 and not model.logits
+    steps = model.infer(z) * 32768
+    assert np.array_equal(steps, np.rint(steps))
+    assert np.array_equal(model.infer(z[3:4]), model.infer(z)[3:4])
+    assert quantise.float_check(trained.path, path, z) < 0.01
+
+
+@pytest.mark.slow
+def test_a_fixed_batch_is_calibrated_with_every_row(keras_files: Path, tmp_path: Path) -> None:
+    """Three rows of a network for batches of four; then a row beyond the last whole batch, which widens the ranges."""
+    z, _ = patches(5, seed=3)
+    z[4] *= 10
+    paths = [
+        quantise.convert(keras_files / "fixed.keras", INT8, calibration=rows, cache=tmp_path) for rows in (z[:3], z)
+    ]
+    scales = [examine(path).tensors[examine(path).ops[0].outputs[0]].scale for path in paths]
+    assert scales[1] > 5 * scales[0]
 
 
 @pytest.mark.slow
@@ -84,9 +125,15 @@ def test_code_in_a_file_runs_only_when_trusted(keras_files: Path, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_a_network_that_crashes_the_converter_is_an_error(keras_files: Path, tmp_path: Path) -> None:
-    """Post-training int8 of an LSTM ends the process with SIGSEGV in TensorFlow 2.20 and 2.21."""
+def test_a_network_that_crashes_the_converter_is_an_error(
+    keras_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Post-training int8 of an LSTM ends the process with SIGSEGV in TensorFlow 2.20 and 2.21; it is refused, unless
+    nobody knows of it."""
     z = np.random.default_rng(0).normal(size=(20, 12, 1)).astype(np.float32)
+    with pytest.raises(ValueError, match=r"lstm\.keras: LSTM 'lstm' is recurrent.*unroll=True"):
+        quantise.convert(keras_files / "lstm.keras", INT8, calibration=z, cache=tmp_path, timeout=0.1)
+    monkeypatch.setattr(quantise, "refusal", lambda layers, way: None)
     with pytest.raises(ValueError, match=r"conversion of .*lstm\.keras to int8.*another quantisation"):
         quantise.convert(keras_files / "lstm.keras", INT8, calibration=z, cache=tmp_path)
     assert not list(tmp_path.iterdir())
