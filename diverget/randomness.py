@@ -21,6 +21,7 @@ class Purpose(IntEnum):
     BOOTSTRAP = 8
     PATCHWISE = 9
     GAPS = 10
+    REPAIR = 11
 
 
 def key(name: str) -> int:

@@ -143,6 +143,53 @@ in the unit of `param`) where one of the two does not. `tied_` tells how long a 
 is tied on."""
 
 
+ATTRIBUTION = pa.schema(
+    [
+        ("finding", pa.int64()),
+        *[(name, pa.string()) for name in ("pair", "kind", "side", "varied", "setting", "outcome")],
+        *[(name, pa.bool_()) for name in ("survives", "vanishes", "speaks")],
+        ("said", pa.int32()),
+    ]
+)
+"""One row a confirmed finding and variation (`diverget.attribution`); `kind` is that of the finding, the same in all
+its rows; `outcome` is null where the runtime refuses the variation, and so is `said`, the class that the varied side
+gives the follow-up."""
+
+KERNELS = pa.schema(
+    [
+        *[(name, pa.string()) for name in ("pair", "side", "kernels")],
+        ("own", pa.bool_()),
+        ("patches", pa.int64()),
+        *[(name, pa.float64()) for name in ("agreement", "accuracy")],
+        ("tied", pa.int64()),
+        ("drift", pa.float64()),
+    ]
+)
+"""One row a pair, side and kernel set, on clean patches: how often that side, run so, agrees with the other as the run
+had it. `own` marks the kernels of the run; `drift` is the largest difference of probability from those; all but the
+count of patches is null where the runtime refuses the kernels, and the accuracy where nothing is labelled."""
+
+
+REPAIR = pa.schema(
+    [
+        *[(name, pa.string()) for name in ("pair", "method", "chosen")],
+        *[(name, pa.bool_()) for name in ("recommended", "confirmed")],
+        *[(name, pa.int64()) for name in ("repair_findings", "repair_mended", "findings", "mended", "mended_tied")],
+        *[(name, pa.int64()) for name in ("clean", "new_clean", "gone_clean")],
+        *[(name, pa.float64()) for name in ("accuracy_reference", "accuracy_before", "accuracy")],
+        *[(name, pa.float64()) for name in ("agreement_before", "agreement")],
+        *[(name, pa.int64()) for name in ("drawn", "drawn_before", "drawn_apart", "new_drawn", "gone_drawn")],
+        *[(name, pa.int64()) for name in ("searched", "revealed_before", "revealed")],
+        *[(name, pa.float64()) for name in ("queries_before", "queries")],
+        *[(name, pa.int64()) for name in ("size_before", "size")],
+        *[(name, pa.float64()) for name in ("coverage_before", "coverage")],
+    ]
+)
+"""One row a pair and repair that could be made. `findings` are held out and `repair_findings` are not; `mended` ones
+show no disagreement beyond ties, `mended_tied` of them a tie. `new_*` are deviations that the unrepaired model does
+not show, `gone_*` the reverse, on clean patches and random draws. `revealed` counts patches of the fresh search."""
+
+
 def evaluations(space: Space, objectives: Sequence[Objective], limits: Sequence[Bounded]) -> pa.Schema:
     """The columns of one search's candidates; units stand in the fields' metadata.
 

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from diverget.attribution import KINDS
 from diverget.store import plain
 from experiments.record import EVERYTHING, FEWEST_DRAWS, Row, Run, read, spoken
 from experiments.wording import count, interval, number, percent, plural
@@ -146,10 +147,37 @@ def how_mild(run: Run, pair: Row) -> str:
         first = found[0]
         return (
             f"Mildest found: {first['chain']} (severity {number(first['severity'], 2)}) turns "
-            f"{run.class_name(first['reference_class'])} into {run.class_name(first['quantised_class'])}."
-        )
+            f"{run.class_name(first['reference_class'])} into {run.class_name(first['quantised_class'])}. "
+            f"{to_blame(run, pair)}"
+        ).strip()
     spent = queries(run, pair["pair"])
     return f"The search found none in {count(spent)} queries." if spent else ""
+
+
+def to_blame(run: Run, pair: Row) -> str:
+    """What the findings of a pair are put down to, where the mildest is not put down to quantisation; else empty."""
+    kinds = attributed(run, pair["pair"])
+    found = run.found(pair["pair"])
+    mildest = run.kind(found[0]["finding"]) if found else None
+    if kinds is None or mildest in (None, "quantisation"):
+        return ""
+    total = sum(kinds.values())
+    if kinds["quantisation"]:
+        return (
+            f"That one is a {mildest} flip; quantisation is to blame for {count(kinds['quantisation'])} of "
+            f"{plural(total, 'finding')}."
+        )
+    every = " or ".join(f"a {kind} flip" for kind in ("kernel", "runtime") if kinds[kind])
+    which = "The finding" if total == 1 else f"Each of the {count(total)} findings"
+    return f"{which} is {every}, gone where the same networks run in another way: quantisation is not to blame."
+
+
+def attributed(run: Run, pair: str) -> dict[str, int] | None:
+    """How many confirmed findings of a pair are put down to what, None where nobody asked."""
+    kinds = [run.kind(finding["finding"]) for finding in run.found(pair)]
+    if not any(row["pair"] == pair for row in (*run.attribution, *run.kernels)):
+        return None
+    return {kind: kinds.count(kind) for kind in KINDS}
 
 
 def queries(run: Run, pair: str) -> int | None:
@@ -183,6 +211,7 @@ def control(run: Run) -> dict[str, Any]:
 def _pair(run: Run, pair: Row) -> dict[str, Any]:
     name = pair["pair"]
     reference, quantised = pair["reference_model"], pair["quantised_model"]
+    sides = {"reference": reference, "quantised": quantised}
     baseline = run.baseline.get(name)
     return {
         "pair": name,
@@ -196,7 +225,11 @@ def _pair(run: Run, pair: Row) -> dict[str, Any]:
             "ratio": reference["size_bytes"] / quantised["size_bytes"],
         },
         "digests": {"reference": reference["digest"], "quantised": quantised["digest"]},
-        "coverage": {key: quantised["coverage"][key] for key in ("share", "kind", "total_macs", "float_ops")},
+        "kernels": {side: model.get("kernels") for side, model in sides.items()},
+        "threads": {side: model.get("threads") for side, model in sides.items()},
+        "runtimes": {side: model.get("runtime") for side, model in sides.items()},
+        "coverage": quantised["coverage"]
+        and {key: quantised["coverage"][key] for key in ("share", "kind", "total_macs", "float_ops")},
         "baseline": None
         if baseline is None
         else {k: v for k, v in baseline.items() if k not in ("flips", "per_class")},
@@ -210,6 +243,7 @@ def _pair(run: Run, pair: Row) -> dict[str, Any]:
         },
         "search": _search(run, name),
         "findings": _findings(run, name),
+        "attribution": _attribution(run, name),
     }
 
 
@@ -242,6 +276,17 @@ def _findings(run: Run, name: str) -> dict[str, Any]:
             {"from": run.class_name(a), "to": run.class_name(b), "count": n}
             for (a, b), n in sorted(flips.items(), key=lambda item: (-item[1], item[0]))
         ],
+    }
+
+
+def _attribution(run: Run, name: str) -> dict[str, Any] | None:
+    kinds = attributed(run, name)
+    if kinds is None:
+        return None
+    keys = ("side", "kernels", "own", "patches", "agreement", "accuracy", "tied", "drift")
+    return {
+        "findings": kinds,
+        "clean": [{key: row[key] for key in keys} for row in run.kernels if row["pair"] == name],
     }
 
 

@@ -45,7 +45,7 @@ def estimate(config: RunConfig, out: Path) -> Iterator[str]:
     told = describe(material)
     for reference in config.references:
         if reference.zoo:
-            named("an architecture", ARCHITECTURES, reference.zoo).check_patch(material.size)
+            named("an architecture", ARCHITECTURES, reference.zoo).check_patch(material.patch_shape)
     yield f"data: {told['data']}; {told['split']}"
     for note in told["notes"]:
         yield f"note: {note}"

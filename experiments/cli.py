@@ -216,6 +216,74 @@ def replay(
         raise typer.Exit(NOT_MET)
 
 
+@app.command()
+def blame(
+    run_directory: RunDir,
+    pair: Annotated[str | None, typer.Option("--pair", help="one pair, such as hybridsn/int8; without, all")] = None,
+    findings: Annotated[
+        int | None, typer.Option("--findings", help="findings a pair, the mildest, at the most", show_default=False)
+    ] = None,
+) -> None:
+    """Find the layer where each quantised network parts from the float one; adds the section Blame to the report."""
+    from experiments.blame import blame_run
+
+    with _told():
+        _require_run(run_directory)
+        for line in blame_run(run_directory, pair=pair, most=findings):
+            typer.echo(line)
+        from experiments.report import render
+
+        render(run_directory)
+        typer.echo(f"report: {run_directory / 'report.html'}")
+
+
+@app.command()
+def repair(
+    run_directory: RunDir,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="of the quantisation-aware training", show_default=False)
+    ] = None,
+    most_float: Annotated[
+        float, typer.Option("--most-float", min=0, max=1, help="share of the multiply-accumulates left in float")
+    ] = 0.5,
+) -> None:
+    """Mend the int8 versions of a finished run, judge each repair on held-out patches, recommend one."""
+    from rich.console import Console
+
+    from experiments.progress import Screen
+    from experiments.repair import lines
+    from experiments.repair import repair as mend
+
+    with _told(resume=lambda: "Repairs that are judged are kept; the same command goes on from there."):
+        _require_run(run_directory)
+        from diverget.store import Store
+        from experiments.report import render
+
+        told = mend(run_directory, Screen(Console(stderr=False, soft_wrap=True)), steps=steps, most_float=most_float)
+        for line in lines(told, Store(run_directory).read_table("repair.parquet")):
+            typer.echo(line)
+        render(run_directory)
+        typer.echo(f"\nreport: {run_directory / 'report.html'}")
+
+
+@app.command()
+def export(
+    run_directory: RunDir,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="folder of the kit; without, kit/ in the run directory")
+    ] = None,
+    finding: Annotated[int | None, typer.Option("--finding", help="one finding, by its number")] = None,
+) -> None:
+    """Write the findings as plain inputs for a device: a replay kit with the networks and a script of its own."""
+    from experiments.export import export as written
+
+    with _told():
+        _require_run(run_directory)
+        place = out if out is not None else run_directory / "kit"
+        manifest = written(run_directory, place, finding)
+        typer.echo(f"{len(manifest['findings'])} findings, {len(manifest['cases'])} cases: {place / 'README.txt'}")
+
+
 def _require_run(place: Path) -> None:
     if not (place / "manifest.json").is_file():
         raise ValueError(
@@ -244,12 +312,22 @@ def gallery(
         typer.echo(out)
 
 
-KINDS = ("relations", "spaces", "optimisers", "arms", "objectives", "limits", "models", "quantisations", "metrics")
+KINDS = (
+    "relations", "spaces", "optimisers", "arms", "objectives", "limits", "models", "compressions", "quantisations",
+    "metrics",
+)  # fmt: skip
 
 
 @app.command("list")
 def list_(
-    kind: Annotated[str, typer.Argument(help=" | ".join(KINDS), show_default=False)], as_json: AsJson = False
+    kind: Annotated[str, typer.Argument(help=" | ".join(KINDS), show_default=False)],
+    network: Annotated[
+        str | None,
+        typer.Option(
+            "--for", metavar="MODEL", help="quantisations: which of them a zoo network or a Keras file can take"
+        ),
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """What can stand in a config."""
     from experiments.listing import entries, table
@@ -257,7 +335,12 @@ def list_(
     with _told():
         if kind not in KINDS:
             raise ValueError(f"Expected one of {', '.join(KINDS)}, got {kind!r}.")
-        rows: list[dict[str, Any]] = entries(kind)
+        if network is not None and kind != "quantisations":
+            raise ValueError(
+                f"Expected --for beside `list quantisations` alone, got it beside {kind!r}; leave it out, or list "
+                "quantisations."
+            )
+        rows: list[dict[str, Any]] = entries(kind, network)
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
     else:

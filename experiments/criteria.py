@@ -17,6 +17,9 @@ METRICS = {
     "revealed_rate.stress": "REVEALED rate of random stress chains",
     "revealed_rate.stress.upper": "upper end of its 95 % interval",
     "findings": "confirmed findings under the run's tier and limits",
+    "findings.quantisation": "those of `findings` that no other kernels, threads or runtime make vanish",
+    "findings.kernel": "those of `findings` that vanish where the same file runs under other kernels",
+    "findings.runtime": "those of `findings` that vanish under another number of threads or on a common runtime",
     "minimal_severity": "severity of the mildest confirmed finding under the run's tier and limits; 1 without one",
 }
 

@@ -34,7 +34,7 @@ def check_bands(model: Model, material: Material) -> None:
     if origin.get("file_bands", count) == count:
         return
     prepared = model.preprocessing
-    axis = 0 if prepared.layout == "centre" else 2
+    axis = {"centre": 0, "bhw": 0, "1bhw": 1}.get(prepared.layout, 2)
     depth = model.input_shape[axis] if len(model.input_shape) > axis else None
     wanted = depth if prepared.components is None else len(prepared.components)
     if wanted != count:

@@ -109,6 +109,7 @@ def view(run: Run, finding: Row) -> dict[str, Any]:
     return {
         **finding,
         "name": spoken(pair_of(run, finding)),
+        "kind_of_flip": run.kind(this),
         "kept": kept,
         "other": other,
         "steps": finding["chain"].split(" → "),

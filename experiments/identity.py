@@ -8,17 +8,23 @@ from pathlib import Path
 from typing import Any
 
 from diverget.formats import companions
+from diverget.models import onnx_graph, saved_model
 
 
 def content_digest(path: Path) -> str:
-    """The digest of a file, and of the data file beside it where it is a header.
+    """The digest of a file and of those beside it that belong to it: a header's data, an .onnx file's weights.
+
+    Of a SavedModel it is the digest of the directory.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: a header cannot be read or has no data file.
     """
+    if saved_model.is_saved_model(path):
+        return saved_model.directory_digest(path)
     own = _file_digest(path)
-    others = [_file_digest(other) for other in companions(path)]
+    beside = onnx_graph.companions(path) if path.suffix == ".onnx" else companions(path)
+    others = [_file_digest(other) for other in beside]
     return hashlib.sha256("".join([own, *others]).encode()).hexdigest() if others else own
 
 

@@ -11,6 +11,7 @@ from rich.text import Text
 
 import relations
 from diverget.arms import ARMS
+from diverget.models.compress import COMPRESSIONS
 from diverget.models.quantise import QUANTISATIONS
 from diverget.models.zoo import ALL as ARCHITECTURES
 from diverget.objectives import LIMITS, OBJECTIVES
@@ -22,8 +23,12 @@ NARROW = 110
 """Characters of a terminal below which a relation's name stands above its params, not beside them."""
 
 
-def entries(kind: str) -> list[dict[str, Any]]:
-    """The rows of `kind`; every row has a `name`."""
+def entries(kind: str, network: str | None = None) -> list[dict[str, Any]]:
+    """The rows of `kind`; every row has a `name`. Of the quantisations, those of a `network` say what it can take.
+
+    Raises:
+        ValueError, OSError: as `suitability` does.
+    """
     if kind == "relations":
         return [
             {
@@ -81,9 +86,33 @@ def entries(kind: str) -> list[dict[str, Any]]:
             {"name": x.name, "bound": "at least" if x.at_least else "at most", "summary": x.summary} for x in LIMITS
         ]
     if kind == "models":
-        return [{"name": a.name, "summary": a.summary, "source": a.source} for a in ARCHITECTURES]
+        return [
+            {
+                "name": a.name,
+                "data": a.data,
+                "summary": a.summary,
+                "published": a.published or "sizes by engineering judgement",
+                "source": a.source,
+            }
+            for a in ARCHITECTURES
+        ]
+    if kind == "quantisations" and network is not None:
+        from experiments.suitability import suitability
+
+        return [dict(row) for row in suitability(network)]
     if kind == "quantisations":
         return [{"name": q.name, "summary": q.summary} for q in QUANTISATIONS]
+    if kind == "compressions":
+        return [
+            {
+                "name": c.name,
+                "summary": c.summary,
+                "settings": ", ".join(c.settings),
+                "then": c.quantisation,
+                "source": c.source,
+            }
+            for c in COMPRESSIONS
+        ]
     return [{"name": name, "summary": summary} for name, summary in METRICS.items()]
 
 
@@ -99,11 +128,11 @@ def table(kind: str, rows: list[dict[str, Any]]) -> None:
             beside = names if console.width >= NARROW else 0
             console.print(_family(family, held, beside, params, bounds), markup=False)
         return
-    shown = Table(title=kind, title_justify="left", show_lines=kind == "spaces")
+    shown = Table(title=kind, title_justify="left", show_lines=kind in ("spaces", "models"))
     if kind == "spaces":
         rows = [_space(row) for row in rows]
     for column in rows[0]:
-        shown.add_column(column, overflow="fold", no_wrap=kind == "spaces" and column == "name")
+        shown.add_column(column, overflow="fold", no_wrap=kind in ("spaces", "models") and column == "name")
     for row in rows:
         shown.add_row(*(str(value) for value in row.values()))
     console.print(shown, markup=False)

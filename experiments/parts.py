@@ -17,7 +17,10 @@ from pydantic import (
 )
 
 import relations
+from diverget.models.compress.table import COMPRESSIONS, INTEGERS, SETTINGS, Compression, compression
+from diverget.models.deployed import SUFFIXES as DEPLOYED_SUFFIXES
 from diverget.models.quantise import QUANTISATIONS
+from diverget.models.saved_model import is_saved_model
 from diverget.models.zoo import ALL as ARCHITECTURES
 from diverget.space import Space
 from diverget.spaces import SPACES, NamedSpace
@@ -25,6 +28,8 @@ from relations import Relation
 
 PATH_KEYS = ("path", "ground_truth", "labels", "preprocessing")
 KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
+USUAL_WAY = ("xnnpack", 1)
+"""Kernels and threads where nothing else is said."""
 
 
 def named(kind: str, table: Sequence[Any], name: str) -> Any:
@@ -41,9 +46,53 @@ def named(kind: str, table: Sequence[Any], name: str) -> Any:
     return known[name]
 
 
+def is_deployed(path: Path) -> bool:
+    """Whether a network file is run as it is, and not converted first."""
+    return path.suffix in DEPLOYED_SUFFIXES
+
+
+def refuse_network(path: Path | None, way: tuple[str, int]) -> None:
+    """Return when a network's path can be one, and kernels and threads mean something for it.
+
+    Raises:
+        ValueError: another suffix, a directory that is no SavedModel, or kernels for a file that LiteRT does not run.
+    """
+    if path is None:
+        return
+    known = (*KERAS_SUFFIXES, *DEPLOYED_SUFFIXES)
+    if path.is_dir():
+        if not is_saved_model(path):
+            raise ValueError(f"expected a SavedModel directory (with saved_model.pb), got {str(path)!r} without it")
+    elif path.suffix not in known and (path.suffix or path.is_file()):
+        raise ValueError(
+            f"expected a network file ({', '.join(known)}) or a SavedModel directory, got {path.name!r}; convert the "
+            "network to one of these, or mend the suffix"
+        )
+    if path.suffix == ".onnx" and way != USUAL_WAY:
+        raise ValueError(
+            f"expected no `kernels` and `threads` beside {path.name}, got {way[0]} and {way[1]}: onnxruntime runs it, "
+            "on the CPU and in one thread; remove them"
+        )
+
+
 def as_key(key: str) -> BeforeValidator:
     """Let a bare word stand for `{key: word}`."""
     return BeforeValidator(lambda entry: {key: entry} if isinstance(entry, str) else entry)
+
+
+def as_version(entry: Any) -> Any:
+    """The keys of a quantised version that is given as a word: `int8`, `qat` or `pruning+int8`.
+
+    Raises:
+        ValueError: a bare word is the name of neither a quantisation nor a compression.
+    """
+    if not isinstance(entry, str):
+        return entry
+    first, plus, second = (word.strip() for word in entry.partition("+"))
+    if plus:
+        return {"compression": first, "quantisation": second}
+    found = named("a quantisation or a compression", (*QUANTISATIONS, *COMPRESSIONS), first)
+    return {"compression" if found in COMPRESSIONS else "quantisation": first}
 
 
 class Strict(BaseModel):
@@ -141,6 +190,8 @@ class ReferenceConfig(Strict):
     name: str | None = Field(None, pattern=r"^[\w.-]+$")
     preprocessing: Path | None = None
     trust: bool = False
+    kernels: Literal["xnnpack", "builtin", "reference"] = "xnnpack"
+    threads: int = Field(1, ge=1, le=64)
     epochs: int | None = Field(None, ge=1)
     batch: int | None = Field(None, ge=1)
     learning_rate: float | None = Field(None, gt=0)
@@ -156,6 +207,7 @@ class ReferenceConfig(Strict):
             self.refuse_beside("zoo", "preprocessing", "trust")
         else:
             self.refuse_beside("path", "epochs", "batch", "learning_rate", "patience", "train_limit")
+        refuse_network(self.path, (self.kernels, self.threads))
         return self
 
     @property
@@ -164,26 +216,73 @@ class ReferenceConfig(Strict):
 
 
 class QuantisedConfig(Strict):
-    """The version under test: a way to quantise the references, or a file."""
+    """The version under test: a way to compress and quantise the references, or a file."""
 
+    compression: str | None = None
     quantisation: str | None = None
     path: Path | None = None
     name: str | None = Field(None, pattern=r"^[\w.-]+$")
     preprocessing: Path | None = None
     trust: bool = False
+    kernels: Literal["xnnpack", "builtin", "reference"] = "xnnpack"
+    threads: int = Field(1, ge=1, le=64)
+
+    steps: int | None = Field(None, ge=1)
+    batch: int | None = Field(None, ge=1)
+    learning_rate: float | None = Field(None, gt=0)
+    sparsity: float | None = Field(None, gt=0, lt=1)
+    clusters: int | None = Field(None, ge=2, le=256)
+    student: str | None = None
+    width: float | None = Field(None, gt=0, le=1)
+    temperature: float | None = Field(None, gt=0)
+    alpha: float | None = Field(None, ge=0, le=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _filled(cls, tree: Any) -> Any:
+        """What a compression leaves open, written out: its quantisation and the settings it reads."""
+        known = {entry.name: entry for entry in COMPRESSIONS}
+        name = tree.get("compression") if isinstance(tree, dict) else None
+        if not isinstance(name, str) or name not in known or tree.get("path") is not None:
+            return tree
+        chosen = known[name]
+        given = {key: value for key, value in tree.items() if value is not None}
+        defaults = chosen.filled({})
+        filled = {"quantisation": chosen.quantisation, **{key: getattr(defaults, key) for key in chosen.settings}}
+        return filled | given
 
     @model_validator(mode="after")
     def _one_source(self) -> QuantisedConfig:
+        self._check_compression()
         if (self.quantisation is None) == (self.path is None):
             raise ValueError("expected either `quantisation` (a name) or `path` (a file), got both or none")
         if self.quantisation is not None:
             named("a quantisation", QUANTISATIONS, self.quantisation)
             self.refuse_beside("quantisation", "preprocessing", "trust")
+        refuse_network(self.path, (self.kernels, self.threads))
         return self
+
+    def _check_compression(self) -> None:
+        if self.path is not None:
+            return self.refuse_beside("path", "compression", *SETTINGS)
+        if self.compression is None:
+            return self.refuse_beside("no compression", *SETTINGS)
+        chosen: Compression = named("a compression", COMPRESSIONS, self.compression)
+        self.refuse_beside(f"compression: {chosen.name}", *(key for key in SETTINGS if key not in chosen.settings))
+        if self.student is not None:
+            named("an architecture", ARCHITECTURES, self.student)
+        if chosen.integers and self.quantisation is not None and self.quantisation not in INTEGERS:
+            raise ValueError(
+                f"expected after {chosen.name} the quantisation {' or '.join(INTEGERS)}, whose ranges it trains, got "
+                f"{self.quantisation!r}"
+            )
 
     @property
     def label(self) -> str:
-        return self.name or self.quantisation or Path(self.path or "").stem
+        if self.name or self.compression is None:
+            return self.name or self.quantisation or Path(self.path or "").stem
+        usual = self.quantisation == compression(self.compression).quantisation
+        return self.compression if usual else f"{self.compression}-{self.quantisation}"
 
 
 class RelationConfig(Strict):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,11 @@ class Run:
     summary: Row | None
     timing: Row
     quicklook: Mapping[str, np.ndarray]
+    attribution: Sequence[Row] = ()
+    kernels: Sequence[Row] = ()
+    blame: Sequence[Row] = ()
+    repair: Row | None = None
+    repaired: Sequence[Row] = ()
 
     @property
     def complete(self) -> bool:
@@ -105,6 +111,14 @@ class Run:
         """The findings of one pair that reproduced in a fresh interpreter, the mildest first."""
         kept = [f for f in self.findings if f["pair"] == pair and f["confirmed"]]
         return sorted(kept, key=lambda f: (f["severity"], f["finding"]))
+
+    def kind(self, finding: int) -> str | None:
+        """What a finding is put down to (`diverget.attribution.KINDS`), None where that was not asked."""
+        return self._kinds.get(finding)
+
+    @cached_property
+    def _kinds(self) -> dict[int, str]:
+        return {row["finding"]: row["kind"] for row in self.attribution}
 
     def found_together(self, pair: str) -> list[Row]:
         """Those of `found` that the search over all patches led to."""
@@ -198,6 +212,11 @@ def read(run_dir: Path) -> Run:
         summary=content("summary.json", None),
         timing=content("timing.json", {"stages": [], "search": {}}),
         quicklook=store.read_arrays("quicklook.npz") if store.has("quicklook.npz") else {},
+        attribution=rows("attribution.parquet"),
+        kernels=rows("kernels.parquet"),
+        blame=content("blame.json", {"pairs": []})["pairs"],
+        repair=content("repair.json", None),
+        repaired=rows("repair.parquet"),
     )
 
 

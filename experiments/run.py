@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from diverget import tables
+from diverget.attribution import KINDS
 from diverget.store import Store
-from experiments import criteria, data, found, gaps, stages
+from experiments import attribution, criteria, data, found, gaps, stages
 from experiments.pairs import Subjects, prepare
 from experiments.patchwise import patchwise, refuse_arms
 from experiments.progress import Screen
@@ -23,7 +25,10 @@ SCHEMA = 1
 DECISIVE = ("diverget", "numpy", "scipy", "pymoo", "ai_edge_litert", "opencv_python", "pyarrow")
 """The versions that evaluations depend on once the models are in the run."""
 
-TOLD = ("python", *DECISIVE, "scikit_image", "tensorflow", "keras", "tf_keras")
+ONNX = "onnxruntime"
+"""Another of them, where a network of the run is an .onnx file."""
+
+TOLD = ("python", *DECISIVE, ONNX, "scikit_image", "tensorflow", "keras", "tf_keras")
 
 
 def versions() -> dict[str, str | None]:
@@ -88,7 +93,8 @@ def _carry_out(config: RunConfig, store: Store, screen: Screen, *, cache: Path) 
         gaps.joined(asked, subjects)
         patchwise(asked, subjects)
         findings = found.findings(asked, subjects)
-    return _conclude(asked, subjects, rows, findings)
+        kinds = attribution.attribution(asked, subjects, findings)
+    return _conclude(asked, subjects, rows, findings, kinds)
 
 
 def _manifest(config: RunConfig, store: Store) -> None:
@@ -100,13 +106,18 @@ def _manifest(config: RunConfig, store: Store) -> None:
     now = versions()
     if store.has("manifest.json"):
         begun = store.read_json("manifest.json").get("versions", {})
-        other = [f"{name} {begun.get(name)} → {now[name]}" for name in DECISIVE if begun.get(name) != now[name]]
+        decisive = (*DECISIVE, ONNX) if _runs_onnx(config) else DECISIVE
+        other = [f"{name} {begun.get(name)} → {now[name]}" for name in decisive if begun.get(name) != now[name]]
         if other:
             raise ValueError(
                 f"Expected the versions that {store.root} was begun with, got others ({', '.join(other)}): results of "
                 "both must not be mixed; remove that folder, or run in the old environment."
             )
         return
+    ways = {(entry.kernels, entry.threads) for entry in config.references}
+    ways |= {(entry.kernels, entry.threads) for entry in config.quantisations}
+    kernels = sorted({kernels for kernels, _ in ways}, reverse=True)
+    threads = sorted({threads for _, threads in ways})
     store.write_json(
         "manifest.json",
         {
@@ -116,10 +127,11 @@ def _manifest(config: RunConfig, store: Store) -> None:
             "config": config.effective(),
             "versions": now,
             "runtime": {
-                "interpreter": f"LiteRT {now['ai_edge_litert']}",
-                "delegate": "XNNPACK",
-                "kernels": "xnnpack",
-                "threads": 1,
+                "interpreter": f"LiteRT {now['ai_edge_litert']}"
+                + (f" and onnxruntime {now[ONNX]}" if _runs_onnx(config) else ""),
+                "delegate": "XNNPACK" if "xnnpack" in kernels else "none",
+                "kernels": ", ".join(kernels),
+                "threads": ", ".join(map(str, threads)),
                 "batch": 8,
                 "workers": config.workers,
             },
@@ -127,13 +139,23 @@ def _manifest(config: RunConfig, store: Store) -> None:
     )
 
 
+def _runs_onnx(config: RunConfig) -> bool:
+    """Whether a network of the run is an .onnx file."""
+    paths = [*(entry.path for entry in config.references), *(entry.path for entry in config.quantisations)]
+    return any(path is not None and path.suffix == ".onnx" for path in paths)
+
+
 def _conclude(
-    asked: stages.Run, subjects: Subjects, rates: Sequence[dict[str, Any]], findings: Sequence[dict[str, Any]]
+    asked: stages.Run,
+    subjects: Subjects,
+    rates: Sequence[dict[str, Any]],
+    findings: Sequence[dict[str, Any]],
+    kinds: Mapping[int, str] | None,
 ) -> bool:
     store, config = asked.store, asked.config
     base = store.read_json("baseline.json")
     measured = {
-        pair.name: _metrics(config, pair.name, base[pair.name], rates, findings)
+        pair.name: _metrics(config, pair.name, base[pair.name], rates, findings, kinds)
         for pair in subjects.pairs
         if not pair.control
     }
@@ -168,6 +190,7 @@ def _metrics(
     base: dict[str, Any],
     rates: Sequence[dict[str, Any]],
     findings: Sequence[dict[str, Any]],
+    kinds: Mapping[int, str] | None,
 ) -> dict[str, float | None]:
     rung = config.own_rung.name
     mine = [row for row in findings if row["pair"] == pair and row["rung"] == rung and row["confirmed"]]
@@ -179,6 +202,9 @@ def _metrics(
         "findings": len(mine),
         "minimal_severity": min((row["severity"] for row in mine), default=1.0),
     }
+    if kinds is not None:
+        told = Counter(kinds[row["finding"]] for row in mine)
+        measured.update({f"findings.{kind}": told[kind] for kind in KINDS})
     for row in rates:
         if row["pair"] == pair and row["relation"] == EVERYTHING and enough(row):
             measured[f"revealed_rate.{row['tier']}"] = row["revealed_rate"]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    BeforeValidator,
     Field,
     TypeAdapter,
     ValidationError,
@@ -17,6 +18,8 @@ from pydantic import (
 )
 
 import relations
+from diverget.models.compress.table import compression
+from diverget.models.zoo import ALL as ARCHITECTURES
 from diverget.space import Space
 from experiments.identity import by_content, content_digest
 from experiments.methods import GapsConfig, PatchwiseConfig, RatesConfig, RungConfig, SearchConfig, known_limits
@@ -31,6 +34,8 @@ from experiments.parts import (
     SplitConfig,
     Strict,
     as_key,
+    as_version,
+    is_deployed,
 )
 
 
@@ -43,7 +48,7 @@ class RunConfig(Strict):
     images: ImagesConfig | None = None
     split: SplitConfig = SplitConfig()
     references: tuple[Annotated[ReferenceConfig, as_key("zoo")], ...] = Field(min_length=1)
-    quantisations: tuple[Annotated[QuantisedConfig, as_key("quantisation")], ...] = Field(min_length=1)
+    quantisations: tuple[Annotated[QuantisedConfig, BeforeValidator(as_version)], ...] = Field(min_length=1)
     space: Annotated[SpaceConfig, as_key("name")] | None = None
     relations: tuple[RelationConfig, ...] = Field(min_length=1)
     tier: Literal["in_spec", "stress"] = "stress"
@@ -52,10 +57,12 @@ class RunConfig(Strict):
     gaps: GapsConfig | None = None
     search: SearchConfig = SearchConfig()
     patchwise: PatchwiseConfig | None = None
+    attribution: bool = True
     control: bool = True
     criteria: tuple[str, ...] = ()
     workers: int = Field(2, ge=1, le=64)
     conversion_seconds: float = Field(900, gt=0)
+    compression_seconds: float = Field(14_400, gt=0)
 
     @model_validator(mode="before")
     @classmethod
@@ -98,6 +105,8 @@ class RunConfig(Strict):
             for label in labels:
                 if labels.count(label) > 1:
                     raise ValueError(f"expected different names in `{kind}`, got {label!r} twice; add `name:` to one")
+        self._refuse_networks_of_other_data()
+        self._refuse_integers_of_volumes()
         self._refuse_clashes()
         if any(entry.path for entry in self.quantisations) and len(self.references) > 1:
             raise ValueError(
@@ -105,10 +114,11 @@ class RunConfig(Strict):
             )
         for reference in self.references:
             made = [entry.quantisation for entry in self.quantisations if entry.quantisation]
-            if reference.path and reference.path.suffix == ".tflite" and made:
+            if reference.path and is_deployed(reference.path) and made:
                 raise ValueError(
-                    f"expected quantised files beside the reference {reference.path.name}, got {made}: a .tflite "
-                    "cannot be quantised; give its Keras file as the reference, or quantised files beside it"
+                    f"expected quantised files beside the reference {reference.path.name}, got {made}: a "
+                    f"{reference.path.suffix} cannot be quantised; give its Keras file or SavedModel as the reference, "
+                    "or quantised files beside it"
                 )
         if self.patchwise is not None and any("severity" in rung.limits for rung in self.rungs):
             painted = [arm.name for arm in self.patchwise.chosen if not arm.natural]
@@ -121,6 +131,29 @@ class RunConfig(Strict):
         self.search.refuse_limits(list(self.limits))
         self.space_in(self.tier)
         return self
+
+    def _refuse_networks_of_other_data(self) -> None:
+        """A network of the zoo is for patches of a scene or for images: the other would train it on nonsense."""
+        data = "scene" if self.images is None else "images"
+        fitting = [architecture.name for architecture in ARCHITECTURES if architecture.data == data]
+        others = [entry.zoo for entry in self.references if entry.zoo and entry.zoo not in fitting]
+        if others:
+            raise ValueError(
+                f"expected under `references` networks for `{data}`, got {', '.join(others)}; choose one of "
+                f"{', '.join(fitting)}, or give a trained model's `path`"
+            )
+
+    def _refuse_integers_of_volumes(self) -> None:
+        """Training under integers needs integers: TFLite leaves the 3-D convolutions of a network in float."""
+        compressed = [entry for entry in self.quantisations if entry.compression]
+        made = [entry.label for entry in compressed if compression(entry.compression or "").integers]
+        volumes = [architecture.name for architecture in ARCHITECTURES if architecture.layout == "hwb1"]
+        asked = [entry.zoo for entry in self.references if entry.zoo in volumes]
+        if made and asked:
+            raise ValueError(
+                f"expected no quantisation-aware training of {asked[0]}, whose 3-D convolutions TFLite leaves in "
+                f"float, got {', '.join(made)}; choose another compression, int8_lowered, or another network"
+            )
 
     def _refuse_beside_space(self) -> None:
         """A named space says which relations there are; only that of a family leaves the tier open."""
@@ -203,7 +236,7 @@ class RunConfig(Strict):
             ValueError: an ENVI header cannot be read or has no data file.
         """
         content = self.effective()
-        for neutral in ("workers", "conversion_seconds"):
+        for neutral in ("workers", "conversion_seconds", "compression_seconds"):
             content.pop(neutral)
         content["declared"] = [
             {tier: entry.relation.bounds(tier) for tier in relations.TIERS} for entry in self.relations

@@ -6,20 +6,22 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from experiments import gallery, pictures
+from experiments import attribution_section, gallery, pictures
 from experiments.arms_section import patchwise
+from experiments.blame_section import blame
 from experiments.card import control, headline, how_mild, ranked, why_not
 from experiments.diversity import diversity
 from experiments.gap_section import gaps
 from experiments.measured import baseline, flips, rates, search
 from experiments.page import Alert, Section, Tile
 from experiments.record import EVERYTHING, Row, Run, spoken
+from experiments.repair_section import repair
 from experiments.wording import count, interval, large, listed, number, percent, plural, size, without_folders
 
 MOSTLY = 0.5
 """Below this share of MACs in the promised arithmetic, a model is quantised in name only."""
 
-PROMISES = ("float16", "dynamic_int8", "int8", "int8_io")
+PROMISES = ("float16", "dynamic_int8", "int8", "int8_io", "int8_per_tensor", "int16x8", "int8_lowered")
 """Quantisations that promise another arithmetic or storage: float32 under such a name is a mishap."""
 
 FRAGILE = 0.2
@@ -43,7 +45,7 @@ def alerts(run: Run) -> list[Alert]:
         found.append(Alert("bad", text))
     for pair in run.tested():
         found += _doubts(spoken(pair), pair["quantised_model"], run.baseline.get(pair["pair"]))
-    found += _fragile(run)
+    found += [*_fragile(run), *attribution_section.alerts(run)]
     if not run.complete:
         text = (
             "This run is incomplete: it was interrupted or is still going. What stands here was measured, what is "
@@ -89,14 +91,14 @@ def _fragile(run: Run) -> list[Alert]:
 
 def not_quantised(model: Row) -> bool:
     """Whether a model under test is a float32 network by intention, such as a pruned one, and not by mishap."""
-    return model["coverage"]["kind"] == "float32" and model["quantisation"] not in PROMISES
+    return bool(model["coverage"]) and model["coverage"]["kind"] == "float32" and model["quantisation"] not in PROMISES
 
 
 def _doubts(name: str, model: Row, clean: Row | None) -> list[Alert]:
     """Whether a pair is worth assessing at all."""
     found = []
     coverage = model["coverage"]
-    if coverage["share"] < MOSTLY and not not_quantised(model):
+    if coverage and coverage["share"] < MOSTLY and not not_quantised(model):
         text = (
             f"{name} is mostly float: only {percent(coverage['share'])} of its multiply-accumulates run quantised. "
             f"Left in float: {float_operators(coverage) or 'not told'}. A small divergence then says little about "
@@ -182,13 +184,19 @@ def models(run: Run) -> Section:
             "reference": pair["reference_model"],
             "quantised": pair["quantised_model"],
             "coverage": coverage,
-            "float_ops": float_operators(coverage),
-            "note": coverage["note"].partition("Left in float:")[0].strip(),
+            "float_ops": float_operators(coverage) if coverage else "",
+            "note": coverage["note"].partition("Left in float:")[0].strip() if coverage else "",
             "quantised_at_all": not not_quantised(pair["quantised_model"]),
-            "doubtful": coverage["share"] < MOSTLY,
+            "doubtful": bool(coverage) and coverage["share"] < MOSTLY,
         }
         rows.append(row)
-    values = {"rows": rows, "references": run.references, "controls": [spoken(pair) for pair in run.controls()]}
+    sides = [pair[f"{side}_model"] for pair in run.pairs for side in ("reference", "quantised")]
+    values = {
+        "rows": rows,
+        "references": run.references,
+        "controls": [spoken(pair) for pair in run.controls()],
+        "runtimes": {side["name"]: side["runtime"] for side in sides if "runtime" in side},
+    }
     return Section("models", "Models and coverage", "models.html", values)
 
 
@@ -292,6 +300,9 @@ SECTIONS: tuple[Callable[[Run], Section], ...] = (
     flips,
     diversity,
     findings,
+    attribution_section.attribution,
+    blame,
+    repair,
     limits,
     card,
 )

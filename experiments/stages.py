@@ -13,8 +13,7 @@ import numpy as np
 
 from diverget import tables
 from diverget.baseline import baseline, check_better_than_chance
-from diverget.models.model import predict_pair
-from diverget.models.tflite import TFLiteModel
+from diverget.models.model import Model, predict_pair
 from diverget.outcome import Outcome
 from diverget.patches import Patches
 from diverget.problem import Problem, pose
@@ -98,7 +97,7 @@ def _predict(pool: ThreadPoolExecutor, pair: Pair, patches: Patches) -> tuple[np
     return reference, quantised
 
 
-def _throughput(pool: ThreadPoolExecutor, model: TFLiteModel, patches: Patches) -> float:
+def _throughput(pool: ThreadPoolExecutor, model: Model, patches: Patches) -> float:
     """Patches a second of one model with all workers, on at most 256 patches, interpreters warm."""
     x = patches.source()[:256]
     chunks = [x[start : start + 32] for start in range(0, len(x), 32)]

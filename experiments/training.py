@@ -14,6 +14,7 @@ from diverget.models.preprocessing import Preprocessing
 from diverget.models.zoo import ALL as ARCHITECTURES
 from diverget.models.zoo import Architecture
 from diverget.randomness import Purpose, integer, key
+from diverget.scene import ImageSet
 from diverget.split import limit
 from experiments.data import Material
 from experiments.parts import ReferenceConfig, named
@@ -26,6 +27,10 @@ PATIENCE = 8
 PART = 256
 """Patches that are held raw at a time."""
 
+PIXELS = 4_000_000
+"""Pixels of training images that a preprocessing is fitted on, at the most: enough for three digits of every mean, and
+a fraction of a second (engineering judgement)."""
+
 
 def prepare_in_parts(prepared: Preprocessing, material: Material, ids: np.ndarray) -> np.ndarray:
     """Prepared inputs (n, ...) float32 of the patches around `ids`; only `PART` of them are ever held raw."""
@@ -33,8 +38,16 @@ def prepare_in_parts(prepared: Preprocessing, material: Material, ids: np.ndarra
     return np.concatenate([prepared.apply(material.patches(ids[i : i + PART]).source()) for i in starts])
 
 
-def _centres(material: Material, ids: np.ndarray) -> np.ndarray:
-    """The spectra (n, b) of the centre pixels of the patches around `ids`."""
+def _pixels(material: Material, ids: np.ndarray) -> np.ndarray:
+    """Training pixels (N, b) that stand for the patches around `ids`.
+
+    Of a scene the centre pixels: every training pixel once, no neighbour of another split. Of images all pixels, of
+    every so many-th image where they are many.
+    """
+    if isinstance(material.data, ImageSet):
+        height, width, bands = material.patch_shape
+        every = -(-len(ids) * height * width // PIXELS)
+        return material.patches(ids[::every]).source().reshape(-1, bands)
     found = []
     for start in range(0, len(ids), PART):
         source = material.patches(ids[start : start + PART]).source()
@@ -48,7 +61,7 @@ def trained_reference(
     """The network of the zoo that `asked` names, its preprocessing, and what the report tells of the training.
 
     Raises:
-        ValueError: there is no ground truth, the patches are too small, or the training fails.
+        ValueError: there is no ground truth, the patches or images are too small, or the training fails.
     """
     architecture: Architecture = named("an architecture", ARCHITECTURES, asked.zoo or "")
     if material.data.labels is None:
@@ -61,9 +74,8 @@ def trained_reference(
     ids = material.split.train
     if asked.train_limit is not None and asked.train_limit < len(ids):
         ids = limit(ids, labels[ids], material.split.blocks[ids], count=asked.train_limit, seed=config.seed)
-    architecture.check_patch(material.size)
-    # The centre pixels stand for the training pixels: every one of them once, no neighbour of another split.
-    prepared = architecture.fit_preprocessing(_centres(material, ids))
+    architecture.check_patch(material.patch_shape)
+    prepared = architecture.fit_preprocessing(_pixels(material, ids))
     if material.data.origin.get("bands"):
         # Said outright, so that the pair serves as files of another run, where models otherwise mean file order.
         prepared = replace(prepared, order=np.arange(material.patch_shape[2]))

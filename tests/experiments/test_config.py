@@ -147,6 +147,7 @@ def test_two_files_of_one_name_are_told_to_be_named_apart(tmp_path: Path) -> Non
 
 def test_images_have_no_blocks(tmp_path: Path) -> None:
     text = MINIMAL.replace("scene: {synthetic: {height: 64, width: 64}}", "images: {path: x.npz}")
+    text = text.replace("[depthwise]", "[lenet5]")
     load(written(tmp_path, text))
     with pytest.raises(ConfigError, match=r"no `split\.block` beside `images`, got 5"):
         load(written(tmp_path, text + "split: {block: 5}\n"))

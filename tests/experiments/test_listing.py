@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from diverget.models.quantisations import QUANTISATIONS
 from diverget.spaces import SPACES
 from experiments.cli import KINDS, app
 from relations import ALL
+from tests.diverget.models.networks import require_tensorflow
+from tests.diverget.models.test_keras_file import dense, network, write_keras
 
 
 @pytest.mark.parametrize("columns", ["80", "160"])
@@ -59,3 +63,37 @@ def test_an_unknown_kind_is_refused() -> None:
     told = CliRunner().invoke(app, ["list", "relation"])
     assert told.exit_code == 2
     assert "Expected one of relations, spaces" in told.output
+
+
+def test_what_a_keras_file_can_take_is_told_without_executing_it(tmp_path: Path) -> None:
+    volume = {"class_name": "Conv3D", "module": "keras.layers", "config": {"name": "deep", "filters": 4}}
+    path = write_keras(tmp_path / "n.keras", network(volume, dense()))
+    rows = json.loads(CliRunner().invoke(app, ["list", "quantisations", "--for", str(path), "--json"]).stdout)
+    told = {row["name"]: (row["possible"], row["note"]) for row in rows if row["kind"] == "quantisation"}
+    assert list(told) == [entry.name for entry in QUANTISATIONS]
+    assert told["float32"] == told["int8_lowered"] == ("possible", "")
+    assert told["int8"][0] == "mostly float" and "CONV_3D stays float" in told["int8"][1]
+    assert told["int16x8"][0] == "refused" and "Conv3D 'deep'" in told["int16x8"][1]
+    shown = CliRunner().invoke(app, ["list", "quantisations", "--for", str(path)])
+    assert shown.exit_code == 0 and "mostly float" in shown.stdout
+
+
+@pytest.mark.slow
+def test_what_a_network_of_the_zoo_can_take_is_told() -> None:
+    require_tensorflow()
+    rows = json.loads(CliRunner().invoke(app, ["list", "quantisations", "--for", "depthwise", "--json"]).stdout)
+    told = {row["name"]: row["possible"] for row in rows}
+    assert told["int8"] == told["int16x8"] == "possible" and told["int8_lowered"] == "refused"
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (["quantisations", "--for", "hybrid"], "Expected a network of the zoo or a Keras file"),
+        (["quantisations", "--for", "none.keras"], "found nothing at none.keras"),
+        (["relations", "--for", "hybridsn"], "Expected --for beside `list quantisations` alone"),
+    ],
+)
+def test_a_network_that_cannot_be_read_is_refused(asked: list[str], message: str) -> None:
+    told = CliRunner().invoke(app, ["list", *asked])
+    assert told.exit_code == 2 and message in told.output

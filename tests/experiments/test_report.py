@@ -322,6 +322,9 @@ def test_sections_stand_in_reading_order(page: Page) -> None:
         "flips",
         "kinds",
         "findings",
+        "attribution",
+        "blame",
+        "repair",
         "limits",
         "card",
     )

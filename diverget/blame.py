@@ -1,0 +1,326 @@
+"""Which layer is to blame: where in the network a quantised version parts from the float one.
+
+The error of an activation grows through the network, so the last layer always looks worst. Each layer's own part is
+told by handing over: the float network takes the quantised one's activations after some layer and computes the rest.
+Handing over one layer later changes the float network's answer by what that one layer adds. These steps start at the
+float network's answer, end at the quantised one's, and add up to the whole difference between the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from diverget.models.cut import Part, needed, part_of
+from diverget.models.graph import INTEGERS, Tensor
+from diverget.models.layers import HandOver, hand_overs, network_input, read_by, shared_layers
+from diverget.models.model import Model
+from diverget.models.tflite import TFLiteModel
+
+FINDINGS = 200
+"""Findings of a pair that are looked at, at the most: more change no share by over 0.07 (two binomial standard errors
+of a share of one half; engineering judgement)."""
+
+HELD_BYTES = 2**28
+"""Bytes of activations held at a time (engineering judgement: beside the interpreters it fits a small machine)."""
+
+CEILING = 140.0
+"""The most dB a patch counts with: beyond float32's 24 bits (6.02 · 24 = 144) there is no error to speak of."""
+
+HALF = 0.5
+"""The layers to keep in float together hold this part of the effect on the answer (engineering judgement)."""
+
+EXCEEDED = 0.01
+"""Share of the float activations beyond a range from which it is to be calibrated anew (engineering judgement; the
+percentile calibrations in use cut 0.1 to 0.01 % off)."""
+
+UNUSED = 0.75
+"""Share of a range left unused from which it is to be calibrated anew: two bits of the integer are lost."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was measured of one layer on one set of patches.
+
+    Attributes:
+        sqnr: signal to quantisation noise in dB, of all that happened up to here: 10 log10(Σ a² / Σ (b − a)²), a the
+            float network's activations and b the quantised one's, dequantised; the mean over the patches, so that a
+            few extreme ones do not decide. None where there is no noise or no signal.
+        own_sqnr: the same of this layer alone: a is what the float layer makes of the quantised network's inputs.
+        largest_error: the largest |b − a|, in the unit of the activation.
+        saturation: share of the integers that stand at an end of their range while the float activation lies
+            beyond it; None without integers, like all that follow.
+        exceeded: share of the float activations that lie beyond the range by more than half a step.
+        excess: how far the farthest of them lies beyond, in widths of the range.
+        unused: 1 − the part of the integers between the least and the greatest seen.
+        effect: the layer's part of the squared steps of the answer, the mean over the patches; all layers together
+            make 1 (less where a patch gets the same answer from both networks).
+        parted: patches whose class leaves the float network's at this layer, for good.
+    """
+
+    sqnr: float | None
+    own_sqnr: float | None
+    largest_error: float
+    saturation: float | None
+    exceeded: float | None
+    excess: float | None
+    unused: float | None
+    effect: float
+    parted: int
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of the quantised network, and its range where it is one of integers.
+
+    Attributes:
+        index: place in the order of execution, among the layers told.
+        operator: by TFLite's name.
+        tensor, reference_tensor: the names of its activation in the two files.
+        shape: of one row's activation.
+        low, high: the ends of what the integers can represent; None without integers.
+        identity: the operator only quantises.
+        readers: the names, in the float file, of what is made of this activation next.
+    """
+
+    index: int
+    operator: str
+    tensor: str
+    reference_tensor: str
+    shape: tuple[int, ...]
+    low: float | None
+    high: float | None
+    identity: bool
+    readers: tuple[str, ...]
+    sources: Seen
+    findings: Seen
+
+
+def blame(reference: Model, quantised: Model, sources: np.ndarray, follow_ups: np.ndarray) -> tuple[Layer, ...]:
+    """The layers of a pair, the one to blame most for the follow-ups first: that whose own signal to noise is least.
+
+    The own error ranks, not the effect on the answer: a layer close to the answer has a large effect with the least
+    error that its integers allow, while one that errs far more than it must may be averaged out later. Both are told.
+
+    Args:
+        sources, follow_ups: raw patches (n, h, w, b) float32, one row or more each.
+
+    Raises:
+        Unreadable: one of the two is no .tflite network, or they share no layer.
+    """
+    shared = shared_layers(reference, quantised, purpose="blame")
+    places = hand_overs(shared)
+    ours, theirs = shared.reference, shared.quantised
+    sides = [_seen(ours, theirs, places, x) for x in (sources, follow_ups)]
+    layers = []
+    for i, place in enumerate(places):
+        tensor = theirs.graph.tensors[place.quantised]
+        low, high = representable(tensor) or (None, None)
+        layers.append(
+            Layer(
+                index=i,
+                operator=place.operator,
+                tensor=tensor.name,
+                reference_tensor=ours.graph.tensors[place.reference].name,
+                shape=tensor.shape[1:],
+                low=low,
+                high=high,
+                identity=place.identity,
+                readers=tuple(ours.graph.tensors[i].name for i in read_by(ours.graph, place.reference)),
+                sources=sides[0][i],
+                findings=sides[1][i],
+            )
+        )
+    return tuple(sorted(layers, key=_rank))
+
+
+def _rank(layer: Layer) -> tuple[bool, float, float, int]:
+    own = layer.findings.own_sqnr
+    return own is None, own or 0.0, -layer.findings.effect, layer.index
+
+
+def representable(tensor: Tensor) -> tuple[float, float] | None:
+    """The least and the greatest number an integer activation stands for; None of a float one."""
+    if tensor.dtype not in INTEGERS or tensor.scale <= 0:
+        return None
+    ends = np.iinfo(tensor.dtype)
+    return (ends.min - tensor.zero_point) * tensor.scale, (ends.max - tensor.zero_point) * tensor.scale
+
+
+def keep_float(layers: Sequence[Layer]) -> list[str]:
+    """What to compute in float, as names of activations in the float file.
+
+    The layer ranked first, then those of the largest effect until half of the effect is held. Where the fault lies in
+    quantising alone, it is the operators that read the activation that have to stay in float.
+    """
+    if not layers or layers[0].findings.own_sqnr is None:
+        return []
+    chosen, held = [layers[0]], layers[0].findings.effect
+    for layer in sorted(layers[1:], key=lambda layer: (-layer.findings.effect, layer.index)):
+        if held >= HALF or layer.findings.effect == 0:
+            break
+        chosen.append(layer)
+        held += layer.findings.effect
+    names = [name for layer in chosen for name in (layer.readers if layer.identity else (layer.reference_tensor,))]
+    return list(dict.fromkeys(names))
+
+
+def recalibrate(layers: Sequence[Layer]) -> list[str]:
+    """The activations, by name in the quantised file, whose range the findings exceed or both sides leave unused."""
+    return [
+        layer.tensor
+        for layer in layers
+        if (layer.findings.exceeded or 0) > EXCEEDED
+        or min(side.unused or 0 for side in (layer.sources, layer.findings)) > UNUSED
+    ]
+
+
+class _Sums:
+    """What of one layer adds up over the chunks of the patches."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor, self.range = tensor, representable(tensor)
+        self.decibels: list[np.ndarray] = []
+        self.own_decibels: list[np.ndarray] = []
+        self.largest = self.excess = 0.0
+        self.values = self.saturated = self.exceeded = 0
+        self.least, self.greatest = np.inf, -np.inf
+
+    def add(self, ours: np.ndarray, theirs: np.ndarray, alone: np.ndarray) -> None:
+        """Count activations (n, values) of both networks, and what the float layer makes of the quantised inputs."""
+        ours, theirs, alone = (part.astype(np.float64) for part in (ours, theirs, alone))
+        self.decibels.append(_decibels(ours, theirs))
+        self.own_decibels.append(_decibels(alone, theirs))
+        self.largest = max(self.largest, float(np.abs(theirs - ours).max()))
+        self.values += ours.size
+        if self.range is None:
+            return
+        (low, high), slack = self.range, self.tensor.scale / 2
+        below, above = ours < low - slack, ours > high + slack
+        self.exceeded += int((below | above).sum())
+        self.saturated += int(((below & (theirs < low + slack)) | (above & (theirs > high - slack))).sum())
+        self.excess = max(self.excess, float(max(low - ours.min(), ours.max() - high, 0.0) / (high - low)))
+        self.least, self.greatest = min(self.least, theirs.min()), max(self.greatest, theirs.max())
+
+    def seen(self, part: float, parted: int) -> Seen:
+        """The layer's measures, with its part of the steps and the patches that part there."""
+        width = None if self.range is None else self.range[1] - self.range[0]
+        return Seen(
+            sqnr=_mean(self.decibels),
+            own_sqnr=_mean(self.own_decibels),
+            largest_error=self.largest,
+            saturation=None if width is None else self.saturated / self.values,
+            exceeded=None if width is None else self.exceeded / self.values,
+            excess=None if width is None else (self.excess if self.exceeded else 0.0),
+            unused=None if width is None else max(0.0, 1 - float(self.greatest - self.least) / width),
+            effect=part,
+            parted=parted,
+        )
+
+
+def _decibels(signal: np.ndarray, noisy: np.ndarray) -> np.ndarray:
+    """Signal to noise of every row, (n,) in dB, `CEILING` at the most; NaN where a row has no signal."""
+    power, noise = (signal**2).sum(axis=1), ((noisy - signal) ** 2).sum(axis=1)
+    least = power * 10 ** (-CEILING / 10)
+    ratio = np.divide(power, np.maximum(noise, least), out=np.full(len(power), np.nan), where=power > 0)
+    return np.asarray(10 * np.log10(ratio))
+
+
+def _mean(decibels: Sequence[np.ndarray]) -> float | None:
+    rows = np.concatenate(decibels)
+    rows = rows[~np.isnan(rows)]
+    return float(rows.mean()) if len(rows) and rows.min() < CEILING - 1e-6 else None
+
+
+def _seen(ours: TFLiteModel, theirs: TFLiteModel, places: Sequence[HandOver], x: np.ndarray) -> list[Seen]:
+    """What is seen of every place on raw patches x (n, h, w, b)."""
+    sums = [_Sums(theirs.graph.tensors[place.quantised]) for place in places]
+    parts = _parts(ours, places)
+    row_bytes = 8 * sum(int(np.prod(total.tensor.shape[1:])) for total in sums)
+    chunk = max(ours.graph.rows, HELD_BYTES // max(row_bytes, 1) // ours.graph.rows * ours.graph.rows)
+    answers = [
+        _answers(ours, theirs, places, parts, x[start : start + chunk], sums) for start in range(0, len(x), chunk)
+    ]
+    share, parted = parting(np.concatenate(answers, axis=1))
+    return [total.seen(float(share[i]), int(parted[i])) for i, total in enumerate(sums)]
+
+
+def parting(answers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What each of L layers does to the answers (L + 1, n, k), handed over ever later: from float to quantised.
+
+    Returns:
+        Its part of the squared steps, the mean over the rows, (L,) float64; and how many rows leave the class of the
+        first answer for good at it, (L,) int64.
+    """
+    centred = answers.astype(np.float64) - answers.mean(axis=2, keepdims=True, dtype=np.float64)
+    steps = (np.diff(centred, axis=0) ** 2).sum(axis=2)
+    whole = steps.sum(axis=0)
+    share = np.divide(steps, whole, out=np.zeros_like(steps), where=whole > 0).mean(axis=1)
+    away = answers.argmax(axis=2) != answers[0].argmax(axis=1)
+    # The last answer that still is of the class: the layer after it is where the row leaves.
+    last = len(away) - 1 - (~away)[::-1].argmax(axis=0)
+    return share, np.bincount(last[last < len(away) - 1], minlength=len(away) - 1)
+
+
+def _parts(ours: TFLiteModel, places: Sequence[HandOver]) -> list[tuple[bytes, tuple[int, ...], tuple[int, ...]]]:
+    """For every place the file of what the float network has to compute before it: content, inputs, outputs."""
+    target = places[-1].reference
+    known = {network_input(ours.graph)}
+    parts = []
+    for place in places:
+        wanted = tuple(dict.fromkeys(t for t in (place.reference, target) if t not in known))
+        if wanted:
+            _, given = needed(ours.graph, sorted(known), wanted)
+            parts.append((part_of(ours.content, ours.graph, sorted(known), wanted), given, wanted))
+        else:
+            parts.append((b"", (), ()))
+        known.add(place.reference)
+    return parts
+
+
+def _answers(
+    ours: TFLiteModel,
+    theirs: TFLiteModel,
+    places: Sequence[HandOver],
+    parts: Sequence[tuple[bytes, tuple[int, ...], tuple[int, ...]]],
+    x: np.ndarray,
+    sums: Sequence[_Sums],
+) -> np.ndarray:
+    """The float network's answers (L + 1, n, k) handed over before each place and after the last; counts into sums."""
+    z = ours.preprocessing.apply(x)
+    same = ours.preprocessing.digest == theirs.preprocessing.digest
+    of_float = ours.inner(z, [place.reference for place in places])
+    of_quantised = theirs.inner(z if same else theirs.preprocessing.apply(x), [place.quantised for place in places])
+    target = places[-1].reference
+    known = {network_input(ours.graph): z.reshape(len(z), -1)}
+    answers = []
+    for i, place in enumerate(places):
+        content, given, wanted = parts[i]
+        made = dict(known)
+        if wanted:
+            made |= dict(zip(wanted, _computed(ours, content, {t: known[t] for t in given}, wanted), strict=True))
+        sums[i].add(of_float[i], of_quantised[i], made[place.reference])
+        answers.append(made[target])
+        known[place.reference] = of_quantised[i]
+    return np.stack([*answers, known[target]])
+
+
+def _computed(
+    ours: TFLiteModel, content: bytes, activations: dict[int, np.ndarray], wanted: Sequence[int]
+) -> list[np.ndarray]:
+    """The tensors `wanted` from activations (n, values), batch by batch, one array (n, values) each."""
+    part, rows = Part(content, kernels=ours.kernels, threads=ours.threads), ours.graph.rows
+    count = len(next(iter(activations.values())))
+    short = -count % rows if ours.graph.fixed else 0
+    found: list[list[np.ndarray]] = [[] for _ in wanted]
+    for start in range(0, count, rows):
+        batch = {index: held[start : start + rows] for index, held in activations.items()}
+        if short and start + rows > count:
+            batch = {
+                index: np.concatenate([held, np.repeat(held[-1:], short, axis=0)]) for index, held in batch.items()
+            }
+        for held, array in zip(found, part.run(batch), strict=True):
+            held.append(array)
+    return [np.concatenate(held)[:count] for held in found]

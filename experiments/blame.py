@@ -1,0 +1,137 @@
+"""`diverget blame`: for every pair of a stored run the layers of the quantised network, the one to blame first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diverget.blame import FINDINGS, Layer, blame, keep_float, recalibrate
+from diverget.models.layers import Unreadable
+from diverget.store import Store
+from experiments.kept_models import recorded
+from experiments.pairs import load_pair
+
+FILE = "blame.json"
+SHOWN = 3
+"""Layers of a pair that the command prints."""
+
+OWN, BORROWED = "findings", "findings of other pairs"
+
+
+def blame_run(root: Path, *, pair: str | None = None, most: int | None = None) -> list[str]:
+    """Write `blame.json` into a run directory; the lines that tell it.
+
+    Pairs without findings of their own are looked at on those of the other pairs. With `pair` the other entries of
+    the file stay as they are. What of a model cannot be looked into is told in its entry, which then has no layers.
+
+    Args:
+        root: the run directory.
+        pair: one pair instead of all.
+        most: findings a pair, the mildest; `FINDINGS` at the most.
+
+    Raises:
+        ValueError: there is no such pair, `most` is out of range, the run has not come to its findings yet, or a file
+            of it is damaged.
+    """
+    most = FINDINGS if most is None else most
+    if not 1 <= most <= FINDINGS:
+        raise ValueError(f"Expected 1 to {FINDINGS} findings for --findings, got {most}; give a number in between.")
+    store = Store(root)
+    for name, what in (("models.json", "models"), ("findings.parquet", "findings")):
+        if not store.has(name):
+            raise ValueError(
+                f"Expected {what} in {root}, got a run that has not come that far; start it again to finish it."
+            )
+    tested = [entry["pair"] for entry in recorded(store) if not entry["control"]]
+    if pair is not None and pair not in tested:
+        raise ValueError(
+            f"Expected a pair of {root} for --pair, got {pair!r}; choose one of {', '.join(tested) or 'none'}."
+        )
+    findings = [row for row in store.read_table("findings.parquet") if row["confirmed"] and not row["control"]]
+    findings.sort(key=lambda row: (row["severity"], row["finding"]))
+    known = {entry["pair"]: entry for entry in store.read_json(FILE)["pairs"]} if pair and store.has(FILE) else {}
+    for name in tested if pair is None else [pair]:
+        known[name] = _entry(store, name, findings, most)
+    entries = [known[name] for name in tested if name in known]
+    store.write_json(FILE, {"pairs": entries})
+    return [line for entry in entries if pair in (None, entry["pair"]) for line in _lines(entry)]
+
+
+def _entry(store: Store, pair: str, findings: Sequence[Mapping[str, Any]], most: int) -> dict[str, Any]:
+    """What `blame.json` holds of one pair."""
+    own = [row for row in findings if row["pair"] == pair]
+    chosen = (own or findings)[:most]
+    entry: dict[str, Any] = {
+        "pair": pair,
+        "looked_at": OWN if own else BORROWED,
+        "findings": [row["finding"] for row in chosen],
+        "note": "",
+        "layers": [],
+        "keep_float": [],
+        "recalibrate": [],
+    }
+    if not chosen:
+        return entry | {"note": "No findings in this run: nothing parted, so no layer is to blame."}
+    sources, follow_ups = _patches(store, chosen)
+    try:
+        layers = blame(*load_pair(store, pair), sources, follow_ups)
+    except Unreadable as refused:
+        return entry | {"note": str(refused)}
+    told = "" if own else "No findings of this pair: looked at on the follow-ups of the run's other pairs."
+    if not any(layer.low is not None for layer in layers):
+        told += " No activation of this version is an integer: there is no range to saturate or to calibrate."
+    return entry | {
+        "note": told.strip(),
+        "layers": [_row(layer) for layer in layers],
+        "keep_float": keep_float(layers),
+        "recalibrate": recalibrate(layers),
+    }
+
+
+def _row(layer: Layer) -> dict[str, Any]:
+    row = asdict(layer)
+    return row | {"shape": list(layer.shape), "readers": list(layer.readers)}
+
+
+def _patches(store: Store, rows: Sequence[Mapping[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
+    """Sources without their margins and follow-ups of findings, (n, h, w, b) float32 each."""
+    sources, follow_ups = [], []
+    for row in rows:
+        arrays = store.read_arrays(row["file"])
+        margin = int(arrays["margins"].sum())
+        height, width = arrays["source"].shape[:2]
+        sources.append(arrays["source"][margin : height - margin, margin : width - margin])
+        follow_ups.append(arrays["follow_up"])
+    return np.stack(sources), np.stack(follow_ups)
+
+
+def _lines(entry: Mapping[str, Any]) -> list[str]:
+    """What the command prints of one pair."""
+    lines = [f"{entry['pair']}, {len(entry['findings'])} {entry['looked_at']}"]
+    if entry["note"]:
+        lines.append(f"  {entry['note']}")
+    for place, layer in enumerate(entry["layers"][:SHOWN], start=1):
+        seen = layer["findings"]
+        lines.append(
+            f"  {place}. layer {layer['index']} {layer['operator']}: own error {_decibels(seen['own_sqnr'])}, effect "
+            f"{100 * seen['effect']:.0f} %, {seen['parted']} part here{_ranges(seen)}  {layer['tensor'][:60]}"
+        )
+    if entry["recalibrate"]:
+        lines.append(f"  calibrate anew: {', '.join(name[:40] for name in entry['recalibrate'])}")
+    if entry["keep_float"]:
+        lines.append(f"  keep in float: {', '.join(name[:40] for name in entry['keep_float'])}")
+    return lines
+
+
+def _decibels(value: float | None) -> str:
+    return "none" if value is None else f"{value:.1f} dB"
+
+
+def _ranges(seen: Mapping[str, Any]) -> str:
+    if seen["exceeded"] is None:
+        return ""
+    return f", {100 * seen['saturation']:.1f} % saturated, {100 * seen['unused']:.0f} % of the range unused"

@@ -1,0 +1,206 @@
+"""The replay kit: findings as plain inputs in the networks' own types, to be fed to a device."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diverget.models.deployed import Deployed
+from diverget.models.runtime import Session, quantised
+from diverget.models.tflite import TFLiteModel, softmax
+from diverget.store import Store, appearing
+from experiments.pairs import load_pair
+
+SCHEMA = "diverget-replay-kit/1"
+"""Raised when a key of the manifest changes its meaning or goes."""
+
+TEMPLATES = Path(__file__).parent / "templates"
+PLAIN = {"replay_kit.py": "replay.py", "replay_kit.txt": "README.txt"}
+"""Files that every kit has, by the template they are copies of."""
+
+
+def export(root: Path, out: Path, number: int | None) -> dict[str, Any]:
+    """Write the confirmed findings of the run in `root` (or one of them) as a kit into `out`; its manifest.
+
+    A kit that is there already is replaced.
+
+    Raises:
+        ValueError: the run has no findings yet, none that is confirmed, or none of that number; `out` holds something
+            else; a model is damaged, or gives another class here than in the run.
+    """
+    store = Store(root)
+    if not store.has("findings.parquet"):
+        raise ValueError(
+            f"Expected findings in {root}, got a run that has not come that far; start it again to finish it."
+        )
+    rows = [r for r in store.read_table("findings.parquet") if r["confirmed"] and number in (None, r["finding"])]
+    if not rows:
+        which = "a confirmed finding" if number is None else f"the number of a confirmed finding, got {number},"
+        raise ValueError(f"Expected {which} in {root}, got none to export; see its report.")
+    _make_room(out)
+    models: dict[str, Any] = {}
+    pairs: dict[str, tuple[_Side, _Side]] = {}
+    cases: list[dict[str, Any]] = []
+    elsewhere: list[dict[str, Any]] = []
+    for row in rows:
+        if row["pair"] not in pairs:
+            reference, other = load_pair(store, row["pair"])
+            pairs[row["pair"]] = _Side("reference", reference), _Side("quantised", other)
+        arrays = store.read_arrays(row["file"])
+        for side in pairs[row["pair"]]:
+            if side.session is None:
+                elsewhere += [side.told(row, arrays, when) for when in ("source", "follow_up")]
+                continue
+            if side.model.name not in models:
+                models[side.model.name] = side.kept(out)
+            cases += [side.case(row, arrays, when, out) for when in ("source", "follow_up")]
+    run = store.read_json("manifest.json")
+    manifest = {
+        "schema": SCHEMA,
+        "run": {"name": run["name"], "digest": run["digest"], "versions": run["versions"]},
+        "byte_order": "little",
+        "class_names": store.read_json("data.json")["class_names"],
+        "models": models,
+        "findings": [
+            {key: row[key] for key in ("finding", "pair", "chain", "severity", "reference_class", "quantised_class")}
+            for row in rows
+        ],
+        "cases": cases,
+        "elsewhere": elsewhere,
+    }
+    for template, name in PLAIN.items():
+        shutil.copyfile(TEMPLATES / template, out / name)
+    Store(out).write_json("manifest.json", manifest)
+    return manifest
+
+
+def _make_room(out: Path) -> None:
+    """An empty place for a kit, or that of an earlier one without its findings and models."""
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"Expected a folder for the kit, got the file {out}; choose another --out.")
+    if out.is_dir() and any(out.iterdir()) and not _is_kit(out / "manifest.json"):
+        raise ValueError(
+            f"Expected an empty folder for the kit, or that of an earlier one, got {out} with other files in it; "
+            "choose another --out."
+        )
+    for name in ("findings", "models"):
+        shutil.rmtree(out / name, ignore_errors=True)
+    out.mkdir(parents=True, exist_ok=True)
+
+
+def _is_kit(manifest: Path) -> bool:
+    try:
+        content = json.loads(manifest.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, Mapping) and str(content.get("schema", "")).startswith("diverget-replay-kit/")
+
+
+class _Side:
+    """One side of a pair and an interpreter of it, None where it is no .tflite file."""
+
+    def __init__(self, name: str, model: Deployed) -> None:
+        self.name = name
+        self.model = model
+        self.session: Session | None = None
+        if isinstance(model, TFLiteModel):
+            self.session = Session(model.content, kernels=model.kernels, threads=model.threads)
+
+    def kept(self, out: Path) -> dict[str, Any]:
+        """Put the network into the kit; what the manifest tells of it."""
+        assert isinstance(self.model, TFLiteModel) and self.session is not None
+        file = f"models/{self.model.name}.tflite"
+        with appearing(out / file) as temporary:
+            temporary.write_bytes(self.model.content)
+        return {
+            "file": file,
+            "sha256": sha256(self.model.content).hexdigest(),
+            "kernels": self.model.kernels,
+            "threads": self.model.threads,
+            "logits": self.model.logits,
+            "input": _tensor(self.session.input),
+            "output": _tensor(self.session.output),
+        }
+
+    def case(self, row: Mapping[str, Any], arrays: Mapping[str, np.ndarray], when: str, out: Path) -> dict[str, Any]:
+        """Write what this side is given and what it answers; what the manifest tells of it.
+
+        Raises:
+            ValueError: it answers another class than in the run.
+        """
+        assert isinstance(self.model, TFLiteModel) and self.session is not None
+        z = self.model.preprocessing.apply(_patch(arrays, when)[None])
+        if self.model.graph.fixed:
+            z = np.repeat(z, self.model.graph.rows, axis=0)
+        scores = self.session.run(z).reshape(len(z), -1)
+        p = softmax(scores)[0] if self.model.logits else scores[0]
+        told = self.told(row, arrays, when)
+        if int(p.argmax()) != told["expected_class"]:
+            raise ValueError(
+                f"Expected class {told['expected_class']} of {self.model.name!r} for the {when.replace('_', '-')} of "
+                f"finding {row['finding']}, as the run has it, got {int(p.argmax())} on this machine; export where "
+                "`diverget replay` reproduces it."
+            )
+        answer = self.session.interpreter.get_tensor(self.session.output["index"])
+        stem = f"findings/{row['finding']:04d}/{self.name}_{when}"
+        return {
+            **told,
+            "input": _written(out, f"{stem}_input", quantised(z, self.session.input)),
+            "expected": _written(out, f"{stem}_expected", answer),
+        }
+
+    def told(self, row: Mapping[str, Any], arrays: Mapping[str, np.ndarray], when: str) -> dict[str, Any]:
+        """What this side said in the run: class, and by how much in probability it leads the next one."""
+        p = arrays[self.name if when == "follow_up" else f"{self.name}_source"]
+        second, first = np.sort(p)[-2:].astype(float)
+        return {
+            "finding": row["finding"],
+            "side": self.name,
+            "when": when,
+            "model": self.model.name,
+            "expected_class": int(p.argmax()),
+            "margin": float(first - second),
+        }
+
+
+def _patch(arrays: Mapping[str, np.ndarray], when: str) -> np.ndarray:
+    """The raw patch (h, w, b) of a finding: its follow-up, or its source without the surroundings."""
+    if when == "follow_up":
+        return arrays["follow_up"]
+    margin = int(arrays["margins"].sum())
+    height, width = arrays["source"].shape[:2]
+    return arrays["source"][margin : height - margin, margin : width - margin]
+
+
+def _tensor(details: Mapping[str, Any]) -> dict[str, Any]:
+    """Type, scale and zero point of an input or output; scale 0 where it is float."""
+    scale, zero_point = details["quantization"]
+    return {
+        "dtype": np.dtype(details["dtype"]).name,
+        "shape": [int(side) for side in details["shape"]],
+        "scale": float(scale),
+        "zero_point": int(zero_point),
+    }
+
+
+def _written(out: Path, stem: str, array: np.ndarray) -> dict[str, Any]:
+    """Write an array as .npy and as raw little-endian bytes; what the manifest tells of it."""
+    little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+    raw = little.tobytes()
+    with appearing(out / f"{stem}.npy") as temporary, open(temporary, "wb") as file:
+        np.save(file, little, allow_pickle=False)
+    with appearing(out / f"{stem}.bin") as temporary:
+        temporary.write_bytes(raw)
+    return {
+        "npy": f"{stem}.npy",
+        "raw": f"{stem}.bin",
+        "dtype": array.dtype.name,
+        "shape": list(array.shape),
+        "sha256": sha256(raw).hexdigest(),
+    }
