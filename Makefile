@@ -10,7 +10,7 @@ demo: $(INSTALLED)
 	$(BIN)/diverget run configs/quickstart.yaml
 
 test: $(INSTALLED)
-	$(BIN)/python -W error::DeprecationWarning:diverget -m pytest
+	PYTHONWARNINGS=error::DeprecationWarning:diverget $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -23,6 +23,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -m tests.bench.relations
 	$(BIN)/python -m tests.bench.search
 	$(BIN)/python -m tests.bench.evolution
+	$(BIN)/python -m tests.bench.lowering
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed, and none was found; name one: make PYTHON=/path/to/python3"; exit 2; }

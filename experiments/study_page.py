@@ -158,7 +158,7 @@ def derived_table(found: Sequence[Cell], bars: Mapping[str, float]) -> dict[str,
             value = "no finding of the rival" if one.value is not None and math.isinf(one.value) else number(one.value)
             partly = f"in {one.of} of {len(found)}" if 0 < one.of < len(found) else ""
             if one.missed:
-                partly = f"{partly} random's median not reached in {one.missed}: counted as 1".strip()
+                partly = f"{partly} {one.missed} medians of random not reached".strip()
             told.append({"value": value, "met": reached(one, bars.get(name)), "partly": partly})
         bar = f"{'≥' if more else '≤'} {number(bars[name])}" if name in bars else ""
         rows.append({"words": words, "bar": bar, "values": told})
