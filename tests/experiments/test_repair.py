@@ -143,4 +143,4 @@ def test_every_repair_of_a_network_trained_here(tmp_path: Path) -> None:
     rows = {row["method"]: row for row in pq.read_table(place / "repair.parquet").to_pylist()}
     assert list(rows)[:3] == ["calibration", "keep_float", "qat"]
     assert 0.5 <= rows["keep_float"]["coverage"] < 1 == rows["calibration"]["coverage"]
-    assert rows["calibration"]["chosen"] == "36 inputs" and rows["qat"]["chosen"].endswith("5 steps")
+    assert rows["calibration"]["chosen"].startswith("36 inputs") and rows["qat"]["chosen"].endswith("5 steps")

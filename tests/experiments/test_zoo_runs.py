@@ -30,6 +30,9 @@ control: false
 """
 TRAINED = {"hybridsn": (6, 0.001)}
 """Epochs and rate that make a reference better than chance, as a run demands; (3, 0.003) for the others."""
+CONV_3D = {"hybridsn": 3, "ssrn": 11, "cnn3d": 6}
+"""3-D convolutions that int8 leaves in float."""
+
 SIDE = 12
 CLASSES = 3
 
@@ -60,7 +63,8 @@ def bars(channels: int) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("architecture", zoo.ALL, ids=lambda architecture: architecture.name)
 def test_a_network_is_trained_quantised_and_assessed(tmp_path: Path, architecture: zoo.Architecture) -> None:
     require_tensorflow()
-    channels = 3 if architecture.name == "resnet20" else 1
+    channels, volumes = (3 if architecture.name == "resnet20" else 1), architecture.name in CONV_3D
+    assert volumes == ("3-D" in architecture.summary)
     config = load(written(tmp_path, architecture, channels=channels))
     root, _ = run(config, tmp_path / "out", Screen(Console(quiet=True)))
     assert json.loads((root / "summary.json").read_text())["complete"]
@@ -68,8 +72,10 @@ def test_a_network_is_trained_quantised_and_assessed(tmp_path: Path, architectur
     (reference,), (pair,) = models["references"], models["pairs"]
     assert reference["training"]["citation"] == architecture.source and reference["training"]["epochs"] >= 3
     assert abs(pair["reference_model"]["float_check"]) <= 1e-5
-    note = pair["quantised_model"]["coverage"]["note"]
-    assert ("CONV_3D" in note) == ("3-D" in architecture.summary)
+    covered = pair["quantised_model"]["coverage"]
+    left = {op["op"]: op["count"] for op in covered["float_ops"]}
+    assert covered["kind"] == "int8" and left == ({"CONV_3D": CONV_3D[architecture.name]} if volumes else {})
+    assert (covered["share"] < 1) == volumes == ("CONV_3D" in covered["note"])
     assert (root / "report.html").stat().st_size > 0
 
 

@@ -8,11 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diverget.models import quantise, training, zoo
+from diverget.models import quantise, zoo
 from diverget.models.child import run
 from diverget.models.coverage import coverage
-from diverget.patches import cut
-from diverget.synthetic import synthetic_scene
 from tests.diverget.models.networks import SAID, build_all, require_tensorflow
 
 EACH = pytest.mark.parametrize("architecture", zoo.ALL, ids=lambda architecture: architecture.name)
@@ -27,8 +25,6 @@ PUBLISHED = {
     "lenet5": ((28, 28, 1), 10, 107_786),
     "resnet20": ((32, 32, 3), 10, 274_442),
 }
-SMALL = {"hybridsn": (9, 9, 13, 1), "ssrn": (3, 3, 7, 1), "cnn3d": (5, 5, 7, 1), "spectral": (9, 1)}
-SMALL |= {"depthwise": (7, 7, 12), "lenet1": (8, 8, 1), "lenet5": (8, 9, 3), "resnet20": (8, 8, 3)}
 
 
 @pytest.fixture(scope="module")
@@ -46,33 +42,6 @@ def test_a_network_has_the_published_number_of_parameters(published: tuple[Path,
     assert published[1][name] == PUBLISHED[name][2]
 
 
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Each network at the smallest size it takes, untrained."""
-    require_tensorflow()
-    folder = tmp_path_factory.mktemp("small")
-    networks = [[name, list(shape), 3] for name, shape in SMALL.items()]
-    run(build_all, {"networks": networks, "folder": str(folder)}, **SAID, timeout=300)
-    return folder
-
-
-CONV_3D = {"hybridsn": 3, "ssrn": 11, "cnn3d": 6}
-
-
-@pytest.mark.slow
-@EACH
-def test_int8_leaves_only_3d_convolutions_in_float(small: Path, tmp_path: Path, architecture: zoo.Architecture) -> None:
-    name = architecture.name
-    z = np.random.default_rng(0).normal(size=(4, *SMALL[name])).astype(np.float32)
-    way = quantise.quantisation("int8")
-    found = coverage(quantise.convert(small / f"{name}.keras", way, calibration=z, cache=tmp_path))
-    assert {op: count for op, count, _ in found.float_ops} == ({"CONV_3D": CONV_3D[name]} if name in CONV_3D else {})
-    if name in CONV_3D:
-        assert found.kind == "int8" and f"{CONV_3D[name]} CONV_3D" in found.note and "3-D" in architecture.summary
-    else:
-        assert (found.kind, found.share, found.note) == ("int8", 1.0, "")
-
-
 @pytest.mark.slow
 def test_the_float_share_of_hybridsn_at_its_published_size_is_told(
     published: tuple[Path, dict[str, int]], tmp_path: Path
@@ -83,78 +52,6 @@ def test_the_float_share_of_hybridsn_at_its_published_size_is_told(
     macs = 23 * 23 * 24 * 8 * 63 + 21 * 21 * 20 * 16 * 45 * 8 + 19 * 19 * 18 * 32 * 27 * 16
     assert (found.kind, found.float_ops) == ("int8", (("CONV_3D", 3, macs),))
     assert found.share == pytest.approx(0.406, abs=1e-3) and "3 CONV_3D with 59 %" in found.note
-
-
-def scene_patches(architecture: zoo.Architecture) -> tuple[np.ndarray, np.ndarray]:
-    """48 prepared patches of the embedded scene of its three commonest classes, and their classes 0 to 2."""
-    scene = synthetic_scene(height=48, width=48)
-    assert scene.labels is not None
-    labels = scene.labels.ravel()
-    commonest = np.bincount(labels[labels >= 0]).argsort(kind="stable")[-3:]
-    ids = np.concatenate([np.flatnonzero(labels == c)[:16] for c in commonest])
-    patches = cut(scene, ids, size=architecture.smallest_patch | 1, margin=0, blocks=np.zeros(len(ids), int))
-    prepared = architecture.fit_preprocessing(scene.cube.reshape(-1, scene.bands))
-    return prepared.apply(patches.source()), np.repeat(np.arange(3), 16)
-
-
-def images(architecture: zoo.Architecture) -> tuple[np.ndarray, np.ndarray]:
-    """48 prepared images of 12 × 12 pixels with a bright bar in one of three places, and the places."""
-    channels = 3 if architecture.name == "resnet20" else 1
-    rng = np.random.default_rng(0)
-    y = np.repeat(np.arange(3), 16)
-    x = rng.uniform(0, 60, size=(48, 12, 12, channels)).astype(np.float32)
-    for place in range(3):
-        x[y == place, 4 * place : 4 * place + 3] += 150
-    return architecture.fit_preprocessing(x.reshape(-1, channels)).apply(x), y
-
-
-def train_each(payload: dict[str, Any], emit: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    """Job: train each network one epoch; its probabilities on the inputs it was trained on, and its loss."""
-    import keras
-
-    found = {}
-    for name, settings in payload.items():
-        told = training.fit(settings, emit)
-        with np.load(settings["arrays"]) as arrays:
-            probabilities = keras.models.load_model(settings["network"]).predict(arrays["x"], verbose=0)
-        found[name] = {"probabilities": probabilities.tolist(), "loss": told["history"]["loss"]}
-    return found
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    require_tensorflow()
-    folder = tmp_path_factory.mktemp("trained")
-    payload: dict[str, Any] = {}
-    for architecture in zoo.ALL:
-        name = architecture.name
-        x, y = scene_patches(architecture) if architecture.data == "scene" else images(architecture)
-        np.savez(folder / f"{name}.npz", x=x, y=y)
-        payload[name] = {
-            "build": f"{architecture.build.__module__}:{architecture.build.__qualname__}",
-            "classes": 3,
-            "epochs": 1,
-            "batch": 16,
-            "learning_rate": architecture.learning_rate,
-            "patience": 1,
-            "seed": 1,
-            "balanced": False,
-            "arrays": str(folder / f"{name}.npz"),
-            "network": str(folder / f"{name}.keras"),
-        }
-    return run(train_each, payload, **SAID, timeout=800)
-
-
-@pytest.mark.slow
-@EACH
-def test_an_epoch_of_training_gives_probabilities(trained: dict[str, Any], architecture: zoo.Architecture) -> None:
-    found = trained[architecture.name]
-    probabilities = np.array(found["probabilities"])
-    assert probabilities.shape == (48, 3) and np.isfinite(probabilities).all()
-    assert probabilities.sum(axis=1) == pytest.approx(np.ones(48), abs=1e-5)
-    # Little: after three steps the moving averages of a batch normalisation are cold still.
-    assert np.ptp(probabilities, axis=0).max() > 1e-6, "the inputs make no difference"
-    assert len(found["loss"]) == 1 and np.isfinite(found["loss"]).all()
 
 
 def test_settings_are_whole() -> None:
