@@ -175,11 +175,7 @@ def look(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     rows = shape[0] if fixed else BATCH if _same_in_batch(_session(content, path, kernels), z, alone) else 1
     step, softmax_inside = _output_step(tensors, ops, int(target["index"]))
     alone = alone.reshape(-1, classes)
-    slack = 1e-3 + classes * step / 2
-    logits = bool(
-        not softmax_inside
-        and (alone.min() < -slack or alone.max() > 1 + slack or (np.abs(alone.sum(axis=1) - 1) > slack).any())
-    )
+    logits = not softmax_inside and not probabilities(alone, step)
     if logits and step != FLOAT_STEP:
         # Of two classes one quantum s of a logit apart, the probabilities differ by tanh(s / 2) at the most.
         step = float(np.tanh(step / 2))
@@ -209,6 +205,12 @@ def _session(content: bytes, path: str, kernels: str) -> Session:
             f"Expected a .tflite file that the LiteRT interpreter accepts, got {path}, which it refuses: "
             f"{reason[:300]}; the file is damaged or was made for another runtime, convert the network again."
         ) from None
+
+
+def probabilities(outputs: np.ndarray, step: float) -> bool:
+    """Whether rows of outputs (n, k) read as probabilities, up to `step`: within 0 and 1, and 1 in sum."""
+    slack = 1e-3 + outputs.shape[1] * step / 2
+    return not (outputs.min() < -slack or outputs.max() > 1 + slack or (np.abs(outputs.sum(axis=1) - 1) > slack).any())
 
 
 def _same_in_batch(session: Session, z: np.ndarray, alone: np.ndarray) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Protocol
 
@@ -43,6 +44,32 @@ class Model(Protocol):
     def predict_proba(self, x: np.ndarray) -> np.ndarray:
         """Probabilities (n, k) float32 of raw patches x (n, h, w, b) float32."""
         ...
+
+
+def batches(
+    z: np.ndarray, *, input_shape: tuple[int, ...], rows: int, fixed: bool, name: str
+) -> Iterator[tuple[int, np.ndarray, int]]:
+    """Prepared inputs z (n, *input_shape) float32 as a network takes them: where each batch starts, its rows, and how
+    many of them are no padding.
+
+    Args:
+        rows: a batch; the same for all where `fixed`, so that the last is padded with its last row.
+        name: of the model, for the error.
+
+    Raises:
+        ValueError: z has another shape or type.
+    """
+    if z.shape[1:] != input_shape or z.dtype != np.float32:
+        raise ValueError(
+            f"Expected prepared inputs (n, {', '.join(map(str, input_shape))}) float32 for the model {name!r}, got "
+            f"shape {z.shape}, {z.dtype}; mend its preprocessing or the patch size."
+        )
+    for start in range(0, len(z), rows):
+        part = z[start : start + rows]
+        count = len(part)
+        if fixed and count < rows:
+            part = np.concatenate([part, np.repeat(part[-1:], rows - count, axis=0)])
+        yield start, part, count
 
 
 def predict_pair(reference: Model, quantised: Model, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from diverget.models.model import batches
 from diverget.models.onnx_graph import OnnxGraph, examine
 from diverget.models.onnx_session import OnnxSession
 from diverget.models.preprocessing import Preprocessing
@@ -59,19 +60,11 @@ class OnnxModel:
         Raises:
             ValueError: z has another shape or type.
         """
-        if z.shape[1:] != self.input_shape or z.dtype != np.float32:
-            raise ValueError(
-                f"Expected prepared inputs (n, {', '.join(map(str, self.input_shape))}) float32 for the model "
-                f"{self.name!r}, got shape {z.shape}, {z.dtype}; mend its preprocessing or the patch size."
-            )
+        graph = self.graph
+        parts = batches(z, input_shape=self.input_shape, rows=graph.rows, fixed=graph.fixed, name=self.name)
         found = np.empty((len(z), self.classes), dtype=np.float32)
-        session, rows = self._session(), self.graph.rows
-        for start in range(0, len(z), rows):
-            part = z[start : start + rows]
-            count = len(part)
-            if self.graph.fixed and count < rows:
-                part = np.concatenate([part, np.repeat(part[-1:], rows - count, axis=0)])
-            scores = session.run(part, self.graph.source, self.graph.target)
+        for start, part, count in parts:
+            scores = self._session().run(part, graph.source, graph.target)
             found[start : start + count] = scores.reshape(-1, self.classes)[:count]
         return softmax(found) if self.logits else found
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from diverget.models.child import Emit, ModelError, run
 from diverget.models.coverage import Coverage
-from diverget.models.graph import BATCH, FLOAT_STEP, LOOK_SECONDS
+from diverget.models.graph import BATCH, FLOAT_STEP, LOOK_SECONDS, probabilities
 from diverget.models.onnx_coverage import Nodes, coverage_of
 from diverget.models.onnx_ends import HALF_STEP, output_step, source_of, target_of
 from diverget.models.onnx_file import companions, damaged, gather_weights, inlined, refuse_custom
@@ -152,11 +152,7 @@ def look(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     rows = shape[0] if fixed else BATCH if _same_in_batch(_session(content, path), z, alone, source, target) else 1
     step, softmax_inside = output_step(nodes, target, alone)
     classes = alone.shape[1]
-    slack = 1e-3 + classes * step / 2
-    logits = bool(
-        not softmax_inside
-        and (alone.min() < -slack or alone.max() > 1 + slack or (np.abs(alone.sum(axis=1) - 1) > slack).any())
-    )
+    logits = not softmax_inside and not probabilities(alone, step)
     if logits and step not in (FLOAT_STEP, HALF_STEP):
         # Of two classes one quantum s of a logit apart, the probabilities differ by tanh(s / 2) at the most.
         step = float(np.tanh(step / 2))

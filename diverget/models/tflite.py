@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from diverget.models.graph import Graph, examine, read
+from diverget.models.model import batches
 from diverget.models.preprocessing import Preprocessing
 from diverget.models.runtime import Session
 
@@ -85,18 +86,7 @@ class TFLiteModel:
 
     def _parts(self, z: np.ndarray) -> Iterator[tuple[int, np.ndarray, int]]:
         """Batches as the interpreter takes them: where each starts, its rows, and how many of them are no padding."""
-        if z.shape[1:] != self.input_shape or z.dtype != np.float32:
-            raise ValueError(
-                f"Expected prepared inputs (n, {', '.join(map(str, self.input_shape))}) float32 for the model "
-                f"{self.name!r}, got shape {z.shape}, {z.dtype}; mend its preprocessing or the patch size."
-            )
-        rows = self.graph.rows
-        for start in range(0, len(z), rows):
-            part = z[start : start + rows]
-            count = len(part)
-            if self.graph.fixed and count < rows:
-                part = np.concatenate([part, np.repeat(part[-1:], rows - count, axis=0)])
-            yield start, part, count
+        return batches(z, input_shape=self.input_shape, rows=self.graph.rows, fixed=self.graph.fixed, name=self.name)
 
     def fresh(self) -> TFLiteModel:
         """The same model with interpreters of its own, none of them used yet."""
