@@ -19,7 +19,14 @@ from diverget.outcome import Evidence, Outcome, clear, judge
 from diverget.problem import Problem
 
 QUERIES = 2
-"""What one row costs: a query is one patch through one model."""
+"""What one row costs: a query is one patch through one model. A row that the reference alone sees costs 1, a row that
+no model sees nothing."""
+
+UNJUDGED = 255
+"""In place of an `Outcome`, where the reference alone saw a row."""
+
+MOST_BARREN = 50
+"""Rounds in a row in which no model sees anything, after which a search is over: engineering judgement."""
 
 NEVER = -1
 """In place of a number of queries, where nothing was found within the budget."""
@@ -47,11 +54,25 @@ class Asked:
         patches: (r,) positions among the arena's patches.
         u: (r, d) points of the space, or None.
         x: (r, h, w, b) float32 follow-ups that the arm made itself, where there is no `u`.
+        halves: (r,) bool, with `u`: the rows that the reference alone is to see; their outcome is `UNJUDGED`.
+        refuse: with `u`: rows outside the limits, as far as the follow-up itself tells of them, are shown to no model.
     """
 
     patches: np.ndarray
     u: np.ndarray | None = None
     x: np.ndarray | None = None
+    halves: np.ndarray | None = None
+    refuse: bool = False
+
+    def of(self, rows: np.ndarray) -> Asked:
+        """Some of the rows."""
+        u, x, halves = (None if column is None else column[rows] for column in (self.u, self.x, self.halves))
+        return Asked(self.patches[rows], u, x, halves, self.refuse)
+
+    @property
+    def price(self) -> np.ndarray:
+        """The queries that each row costs where it is shown, (r,)."""
+        return np.full(len(self.patches), QUERIES) if self.halves is None else QUERIES - self.halves
 
 
 @dataclass(frozen=True)
@@ -60,7 +81,8 @@ class Seen:
 
     Attributes:
         rows: (s,) which of the asked rows were looked at: those beyond a patch's budget are not.
-        evidence: of these rows; outcomes: their `Outcome`, (s,) uint8.
+        evidence: of these rows, with NaN for the probabilities of a model that did not see one.
+        outcomes: their `Outcome` or `UNJUDGED`, (s,) uint8.
     """
 
     rows: np.ndarray
@@ -201,31 +223,36 @@ def run(
     ask = look or (lambda number, asked: seen_by_models(problem, members, asked))
     books = _Books.of(n, problem)
     turns = arm(arena)
-    rounds = rows_seen = 0
+    rounds = rows_seen = barren = 0
     try:
         asked = next(turns)
         while True:
-            cost = arena.spent[asked.patches] + QUERIES * (_place_of_each(asked.patches) + 1)
+            cost = arena.spent[asked.patches] + _summed(asked.patches, asked.price)
             rows = np.flatnonzero(arena.active[asked.patches] & (cost <= budget))
-            looked = Asked(asked.patches[rows], *(None if a is None else a[rows] for a in (asked.u, asked.x)))
+            looked = asked.of(rows)
             if not len(rows):
                 break
             evidence = ask(rounds, looked)
             outcomes = judge(evidence)
-            rounds, rows_seen = rounds + 1, rows_seen + len(rows)
-            cost = cost[rows]
-            paid = np.ones(len(rows), dtype=bool)
+            shown = np.broadcast_to(evidence.shown, len(rows))
+            if looked.halves is not None:
+                outcomes[shown & looked.halves] = UNJUDGED
+            barren = 0 if shown.any() else barren + 1
+            rounds, rows_seen = rounds + 1, rows_seen + int(shown.sum())
+            price = np.where(shown, looked.price, 0)
+            cost = arena.spent[looked.patches] + _summed(looked.patches, price)
+            paid = shown.copy()
             if until is not Until.SPENT:
                 # What comes after the row at which a patch is done was looked at in one batch, but is not paid for.
                 hit = outcomes == Outcome.REVEALED
                 hit |= (outcomes == Outcome.MOVED_APART) & (until is Until.APART)
-                paid = cost <= _least(n, looked.patches[hit], cost[hit])[looked.patches]
+                paid &= cost <= _least(n, looked.patches[hit], cost[hit])[looked.patches]
             books.enter(looked, evidence, outcomes, cost, np.flatnonzero(paid))
-            arena.spent += QUERIES * np.bincount(looked.patches[paid], minlength=n)
+            arena.spent += np.bincount(looked.patches[paid], price[paid], minlength=n).astype(np.int64)
             # A patch whose rows did not all fit has not enough left for what the arm does with it.
             starved = np.zeros(n, dtype=bool)
             starved[np.delete(asked.patches, rows)] = True
-            arena.active &= ~starved & (arena.spent + QUERIES <= budget)
+            arena.active &= ~starved & (arena.spent + QUERIES <= budget) & (barren < MOST_BARREN)
             if until is not Until.SPENT:
                 arena.active &= (books.revealed if until is Until.REVEALED else books.apart) == NEVER
             asked = turns.send(Seen(rows, evidence, outcomes))
@@ -287,7 +314,7 @@ class _Books:
             kind = int(looked.patches[row]), int(evidence.quantised[row].argmax()), int(slot)
             if kind not in self.kinds or evidence.severity[row] < self.kinds[kind][0]:
                 self.kinds[kind] = float(evidence.severity[row]), looked.u[row]
-        valid = paid[judged != Outcome.INVALID]
+        valid = paid[(judged != Outcome.INVALID) & (judged != UNJUDGED)]
         self.front = self.front.joined(
             Front(looked.patches[valid], evidence.severity[valid], js_divergence(evidence)[valid])
         )
@@ -326,11 +353,15 @@ def seen_by_models(problem: Problem, members: np.ndarray, asked: Asked) -> Evide
     """
     patches = members[asked.patches]
     if asked.u is not None:
-        evidence = problem.rows(problem.space.decode(asked.u), patches)
+        values = problem.space.decode(asked.u)
+        evidence = problem.rows(values, patches, refuse=asked.refuse, halves=asked.halves)
     else:
         assert asked.x is not None
         evidence = problem.shown(asked.x, patches)
-    broken = ~(np.isfinite(evidence.reference).all(axis=1) & np.isfinite(evidence.quantised).all(axis=1))
+    broken = ~np.isfinite(evidence.reference).all(axis=1)
+    whole = True if asked.halves is None else ~asked.halves
+    broken |= whole & ~np.isfinite(evidence.quantised).all(axis=1)
+    broken &= evidence.shown
     if broken.any():
         row = int(broken.argmax())
         where = f"at {asked.u[row].round(6).tolist()}" if asked.u is not None else "of an image of its own"
@@ -341,14 +372,15 @@ def seen_by_models(problem: Problem, members: np.ndarray, asked: Asked) -> Evide
     return evidence
 
 
-def _place_of_each(patches: np.ndarray) -> np.ndarray:
-    """For each row how many earlier rows belong to the same patch."""
+def _summed(patches: np.ndarray, price: np.ndarray) -> np.ndarray:
+    """For each row what it and the earlier rows of the same patch cost together."""
     order = np.argsort(patches, kind="stable")
-    ordered = patches[order]
-    start = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(ordered) else np.zeros(0, int)
-    place = np.empty(len(patches), dtype=np.int64)
-    place[order] = np.arange(len(patches)) - np.repeat(start, np.diff(np.append(start, len(patches))))
-    return place
+    total = np.cumsum(price[order])
+    start = np.flatnonzero(np.diff(patches[order], prepend=-1))
+    before = np.repeat(total[start] - price[order][start], np.diff(np.append(start, len(patches))))
+    summed = np.empty(len(patches), dtype=np.int64)
+    summed[order] = total - before
+    return summed
 
 
 def _first(found: np.ndarray, patches: np.ndarray, cost: np.ndarray, hit: np.ndarray) -> None:

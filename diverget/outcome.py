@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 
@@ -46,6 +48,7 @@ class Evidence:
         ssim: (r,) structural similarity, at most 1; a single NaN where nobody measured it, as are the next two:
         layers: (r,) how far the two models' inner activations are apart, 0 to 1.
         novel: (r,) 1 where the two models' probabilities were not seen before for that patch, else 0.
+        shown: (r,) bool, whether a model saw the row; a single True where every row was shown.
     """
 
     reference_source: np.ndarray
@@ -61,6 +64,23 @@ class Evidence:
     ssim: np.ndarray = field(default_factory=lambda: np.array(np.nan))
     layers: np.ndarray = field(default_factory=lambda: np.array(np.nan))
     novel: np.ndarray = field(default_factory=lambda: np.array(np.nan))
+    shown: np.ndarray = field(default_factory=lambda: np.array(True))
+
+
+def joined(parts: Sequence[Evidence]) -> Evidence:
+    """The rows of all parts, one part after the other; the steps are those of the first."""
+    columns: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name, column in vars(parts[0]).items()
+        if np.ndim(column)
+    }
+    return replace(parts[0], **columns)
+
+
+def taken(evidence: Evidence, rows: np.ndarray) -> Evidence:
+    """Some rows of the evidence."""
+    columns: dict[str, Any] = {name: column[rows] for name, column in vars(evidence).items() if np.ndim(column)}
+    return replace(evidence, **columns)
 
 
 def preference(p: np.ndarray, over: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from diverget.objectives import Limit, Objective, Score, layer_divergence, novel
 from diverget.objectives import severity as severity_of
 from diverget.objectives import spectral_angle as angle_of
 from diverget.objectives import ssim as ssim_of
-from diverget.outcome import Evidence, Outcome, judge
+from diverget.outcome import Evidence, Outcome, joined, judge
 from diverget.patches import HELD_BYTES, Field, Patches, draw_field, fields_under, taken
 from diverget.selection import unseen
 from diverget.space import Space, Values, rows_of
@@ -143,21 +143,27 @@ class Problem:
         return any(score in scores for score in wanted)
 
     def rows(
-        self, values: Values, patches: np.ndarray, *, angle: bool = False, layers: SharedLayers | None = None
+        self,
+        values: Values,
+        patches: np.ndarray,
+        *,
+        angle: bool = False,
+        layers: SharedLayers | None = None,
+        refuse: bool = False,
+        halves: np.ndarray | None = None,
     ) -> Evidence:
         """The evidence of any rows: row i distorts patch `patches[i]` by row i of `values`.
 
         The spectral angle is measured where an objective or a limit asks for it, or `angle` does; else it is NaN. So
         is SSIM, which nothing but an objective or a limit asks for. Inner activations are compared where `layers` are
-        given.
+        given. The probabilities of a model that did not see a row are NaN.
+
+        Args:
+            refuse: no model sees the rows that are outside the limits, as far as the follow-up itself tells of them.
+            halves: (r,) bool, the rows that the reference alone sees.
         """
-        _ = self._cut_fields, self.patches.held  # cut before the workers ask for them, all at once
-        return self._evidence(
-            lambda chunk: self.follow_ups(rows_of(values, chunk), patches[chunk]),
-            patches,
-            self.space.severity(values),
-            angle=angle,
-            layers=layers,
+        return self._distorted(
+            values, patches, _Look(angle=angle, layers=layers, refuse=refuse, halves=halves, models=True)
         )
 
     def shown(self, x: np.ndarray, patches: np.ndarray, *, angle: bool = False) -> Evidence:
@@ -173,20 +179,24 @@ class Problem:
                 "Expected no limit on the severity of follow-ups that no chain of relations made, got one; limit what "
                 "can be measured of them, psnr, ssim or spectral_angle."
             )
-        return self._evidence(lambda chunk: x[chunk], patches, np.full(len(patches), np.nan), angle=angle)
+        return self._evidence(
+            lambda chunk: x[chunk], patches, np.full(len(patches), np.nan), _Look(angle=angle, models=True)
+        )
 
     def measured(self, values: Values, patches: np.ndarray) -> Evidence:
         """The evidence of any rows as if both models had stayed with what they said of the sources: no query.
 
         What is of use is what needs no model: severity, distances, whether the limits hold.
         """
-        _ = self._cut_fields, self.patches.held
+        return self._distorted(values, patches, _Look(models=False))
+
+    def _distorted(self, values: Values, patches: np.ndarray, look: _Look) -> Evidence:
+        _ = self._cut_fields, self.patches.held  # cut before the workers ask for them, all at once
         return self._evidence(
             lambda chunk: self.follow_ups(rows_of(values, chunk), patches[chunk]),
             patches,
             self.space.severity(values),
-            angle=False,
-            ask=False,
+            look,
         )
 
     def _evidence(
@@ -194,13 +204,8 @@ class Problem:
         made: Callable[[np.ndarray], np.ndarray],
         patches: np.ndarray,
         severity: np.ndarray,
-        *,
-        angle: bool,
-        ask: bool = True,
-        layers: SharedLayers | None = None,
+        look: _Look,
     ) -> Evidence:
-        angle = angle or self._asks_for(angle_of)
-        structure = self._asks_for(ssim_of, one_minus_ssim)
         total = len(patches)
         height, width, bands = self.patches.shape
         around = 2 * self.patches.margin
@@ -208,27 +213,13 @@ class Problem:
         size = min(max(CHUNK_VALUES // per_row // 8 * 8, CHUNK_ROWS[0]), CHUNK_ROWS[1], max(1, CHUNK_MOST // per_row))
         size = min(size, max(-(-total // CHUNKS[0]), CHUNKS[1]))
         chunks = [np.arange(start, min(start + size, total)) for start in range(0, total, size)]
-        seen = list(
-            self.pool.map(lambda chunk: self._chunk(made(chunk), patches[chunk], angle, structure, ask, layers), chunks)
+        return joined(
+            list(
+                self.pool.map(
+                    lambda chunk: self._chunk(made(chunk), patches[chunk], severity[chunk], look.of(chunk)), chunks
+                )
+            )
         )
-        reference, quantised, peak_ratio, angles, similarity, inner = map(np.concatenate, zip(*seen, strict=True))
-        evidence = Evidence(
-            reference_source=self.reference_source[patches],
-            quantised_source=self.quantised_source[patches],
-            reference=reference,
-            quantised=quantised,
-            reference_step=self.reference.output_step,
-            quantised_step=self.quantised.output_step,
-            severity=severity,
-            psnr=peak_ratio,
-            spectral_angle=angles,
-            within=np.ones(total, dtype=bool),
-            ssim=similarity,
-            layers=inner,
-        )
-        # A measure that is NaN holds no limit.
-        holds = [bounded.limit.excess(bounded.limit.score(evidence), bounded.bound) <= 0 for bounded in self.limits]
-        return replace(evidence, within=np.all(holds, axis=0)) if holds else evidence
 
     def follow_ups(self, values: Values, patches: np.ndarray) -> np.ndarray:
         """The distorted patches (r, h, w, b) of any rows."""
@@ -300,29 +291,61 @@ class Problem:
         """What evaluating `candidates` chains costs: one query is one patch through one model."""
         return 2 * candidates * len(self.patches)
 
-    def _chunk(
-        self,
-        follow_up: np.ndarray,
-        patches: np.ndarray,
-        angle: bool,
-        structure: bool,
-        ask: bool,
-        layers: SharedLayers | None,
-    ) -> tuple[np.ndarray, ...]:
+    def _chunk(self, follow_up: np.ndarray, patches: np.ndarray, severity: np.ndarray, look: _Look) -> Evidence:
         source, extent = self.patches.source(patches), self.sensor.high - self.sensor.low
-        if ask:
-            reference, quantised = predict_pair(self.reference, self.quantised, follow_up)
-        else:
-            reference, quantised = self.reference_source[patches], self.quantised_source[patches]
         unknown = np.full(len(patches), np.nan)
-        return (
-            reference,
-            quantised,
-            psnr(source, follow_up, peak=extent),
-            spectral_angle(source, follow_up) if angle else unknown,
-            ssim(source, follow_up, data_range=extent) if structure else unknown,
-            unknown if layers is None else layers.divergence(follow_up),
+        angle, structure = look.angle or self._asks_for(angle_of), self._asks_for(ssim_of, one_minus_ssim)
+        evidence = Evidence(
+            reference_source=self.reference_source[patches],
+            quantised_source=self.quantised_source[patches],
+            reference=self.reference_source[patches],
+            quantised=self.quantised_source[patches],
+            reference_step=self.reference.output_step,
+            quantised_step=self.quantised.output_step,
+            severity=severity,
+            psnr=psnr(source, follow_up, peak=extent),
+            spectral_angle=spectral_angle(source, follow_up) if angle else unknown,
+            within=np.ones(len(patches), dtype=bool),
+            ssim=ssim(source, follow_up, data_range=extent) if structure else unknown,
+            layers=unknown if look.layers is None else look.layers.divergence(follow_up),
         )
+        if look.models:
+            shown = self._within(evidence) if look.refuse else evidence.within
+            reference, quantised = self._asked(follow_up, shown, shown if look.halves is None else shown & ~look.halves)
+            evidence = replace(evidence, reference=reference, quantised=quantised, shown=shown)
+        return replace(evidence, within=self._within(evidence))
+
+    def _within(self, evidence: Evidence) -> np.ndarray:
+        """Which rows hold all limits, (r,) bool. A measure that is NaN holds none."""
+        holds = [bounded.limit.excess(bounded.limit.score(evidence), bounded.bound) <= 0 for bounded in self.limits]
+        return np.all(holds, axis=0) if holds else evidence.within
+
+    def _asked(self, x: np.ndarray, shown: np.ndarray, both: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The probabilities (r, k) of the reference for the rows `shown` of x, of the quantised model for those in
+        `both`, which are shown too; NaN elsewhere."""
+        if both.all():
+            return predict_pair(self.reference, self.quantised, x)
+        answers = np.full((2, len(x), self.reference.classes), np.nan, dtype=np.float32)
+        if both.any():
+            answers[0, both], answers[1, both] = predict_pair(self.reference, self.quantised, x[both])
+        alone = shown & ~both
+        if alone.any():
+            answers[0, alone] = self.reference.predict_proba(x[alone])
+        return answers[0], answers[1]
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What is to be found out about rows; see `Problem.rows`."""
+
+    models: bool
+    angle: bool = False
+    layers: SharedLayers | None = None
+    refuse: bool = False
+    halves: np.ndarray | None = None
+
+    def of(self, chunk: np.ndarray) -> _Look:
+        return self if self.halves is None else replace(self, halves=self.halves[chunk])
 
 
 def pose(

@@ -22,7 +22,7 @@ from experiments.methods import RungConfig
 from experiments.pairs import Pair, Subjects
 from experiments.stages import Run
 
-EVIDENCE = ("reference", "quantised", "severity", "psnr", "spectral_angle", "ssim", "within")
+EVIDENCE = ("reference", "quantised", "severity", "psnr", "spectral_angle", "ssim", "within", "shown")
 """What is kept of a round; the rest of the evidence is known from the sources."""
 
 

@@ -11,8 +11,9 @@ import pytest
 
 from diverget import lockstep
 from diverget.lockstep import NEVER, Arena, Asked, Seen, Until, eligible, run
+from diverget.objectives import LIMITS
 from diverget.outcome import Evidence, Outcome
-from diverget.problem import Problem
+from diverget.problem import Bounded, Problem
 from diverget.scene import Scene
 from tests.conftest import toy_problem
 
@@ -218,3 +219,64 @@ def test_nan_of_a_model_is_refused_with_its_patch(loose: Problem) -> None:
     broken = replace(loose, quantised=replace(loose.quantised, weights=loose.quantised.weights * np.nan))
     with pytest.raises(ValueError, match=r"finite probabilities, got NaN or infinity for patch \d+ at \["):
         run(broken, uniform(1), members=eligible(loose), budget=60, rng=np.random.default_rng(1))
+
+
+def _with_shown(rows_each: int, *, halves: bool, refuse: bool):
+    """An arm whose every second row is for the reference alone, or whose rows outside the limits nobody sees."""
+
+    def arm(arena: Arena) -> Generator[Asked, Seen, None]:
+        while True:
+            patches = np.repeat(np.flatnonzero(arena.active), rows_each)
+            alone = np.arange(len(patches)) % 2 == 0 if halves else None
+            u = arena.rng.random((len(patches), arena.problem.space.dimensions))
+            yield Asked(patches, u=u, halves=alone, refuse=refuse)
+
+    return arm
+
+
+def test_a_row_for_the_reference_alone_costs_one_query_and_is_judged_by_nobody(loose: Problem) -> None:
+    members = eligible(loose)
+    kept, recorded = recorder(loose, members)
+    arm = _with_shown(3, halves=True, refuse=False)
+    trace = run(loose, arm, members=members, budget=31, rng=np.random.default_rng(1), until=Until.SPENT, look=recorded)
+    spent, judged = np.zeros(len(members), dtype=int), 0
+    for asked, seen in kept:
+        assert asked.halves is not None
+        np.add.at(spent, asked.patches, np.where(asked.halves, 1, 2))
+        assert np.isnan(seen.quantised[asked.halves]).all() and np.isfinite(seen.quantised[~asked.halves]).all()
+        assert np.isfinite(seen.reference).all()
+        judged += int((lockstep.judge(seen)[~asked.halves] == Outcome.REVEALED).sum())
+        whole = loose.rows(loose.space.decode(asked.u), members[asked.patches])
+        np.testing.assert_array_equal(seen.reference, whole.reference)
+        np.testing.assert_array_equal(seen.quantised[~asked.halves], whole.quantised[~asked.halves])
+    np.testing.assert_array_equal(trace.spent, spent)
+    assert (spent <= 31).all() and judged > 0
+    assert (trace.revealed != NEVER).sum() <= judged
+
+
+def test_rows_outside_the_limits_cost_nothing_where_nobody_sees_them(scene: Scene, pool: ThreadPoolExecutor) -> None:
+    strict = replace(toy_problem(scene, pool, patches=60), limits=(Bounded(LIMITS[0], 26.0),))
+    members = eligible(strict)
+    kept, recorded = recorder(strict, members)
+    arm = _with_shown(2, halves=False, refuse=True)
+    trace = run(strict, arm, members=members, budget=20, rng=np.random.default_rng(1), until=Until.SPENT, look=recorded)
+    spent = np.zeros(len(members), dtype=int)
+    for asked, seen in kept:
+        np.testing.assert_array_equal(seen.shown, seen.within)
+        assert np.isnan(seen.reference[~seen.shown]).all() and np.isfinite(seen.reference[seen.shown]).all()
+        np.add.at(spent, asked.patches[seen.shown], 2)
+    assert sum(int((~seen.shown).sum()) for _, seen in kept) > 0 < spent.sum()
+    np.testing.assert_array_equal(trace.spent, spent)
+    assert (trace.invalid == 0).all() and (trace.spent <= 20).all()
+
+
+def test_an_arm_that_only_asks_outside_the_limits_ends(scene: Scene, pool: ThreadPoolExecutor) -> None:
+    strict = replace(toy_problem(scene, pool, patches=20), limits=(Bounded(LIMITS[0], 500.0),))
+    trace = run(
+        strict,
+        _with_shown(1, halves=False, refuse=True),
+        members=eligible(strict),
+        budget=20,
+        rng=np.random.default_rng(1),
+    )
+    assert (trace.spent == 0).all() and trace.rounds == lockstep.MOST_BARREN
