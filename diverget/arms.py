@@ -57,6 +57,10 @@ ARMS = (
     ),
     NamedArm("dflare_as_shipped", dflare("as_shipped"), False, "DFLARE as its public code behaves."),
     NamedArm("dflare_uniform", dflare("uniform"), False, "DFLARE with mutations chosen uniformly."),
+    NamedArm(
+        "dflare_without_novelty", dflare("without_novelty"), False, "DFLARE with the difference alone as its fitness."
+    ),
+    NamedArm("dflare_any_step", dflare("any_step"), False, "DFLARE without a fitness: every mutant is accepted."),
     NamedArm("diffchaser_basic", diffchaser("basic"), False, "DiffChaser's genetic algorithm, basic fitness."),
     NamedArm("diffchaser", diffchaser("k_uncertainty"), False, "DiffChaser with k-uncertainty.", classes=3),
 )

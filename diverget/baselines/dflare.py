@@ -72,6 +72,16 @@ def changed_or_new(difference: np.ndarray, novel: np.ndarray, best: np.ndarray) 
     return (np.abs(merit - best) > DELTA) | novel, merit
 
 
+def not_nearer(difference: np.ndarray, novel: np.ndarray, best: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The difference alone: accepted when |difference| does not fall, however new the states are."""
+    return not_below(difference, np.zeros_like(novel), best)
+
+
+def always(difference: np.ndarray, novel: np.ndarray, best: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """No fitness at all: every mutant is accepted."""
+    return np.ones_like(novel), np.abs(difference)
+
+
 @dataclass(frozen=True)
 class Variant:
     """One reading of DFLARE; `eight_bit`: its images have 256 levels."""
@@ -85,9 +95,12 @@ VARIANTS = {
     "as_described": Variant(from_the_last, not_below, eight_bit=False),
     "as_shipped": Variant(from_nowhere, changed_or_new, eight_bit=True),
     "uniform": Variant(at_random, not_below, eight_bit=False),
+    "without_novelty": Variant(from_the_last, not_nearer, eight_bit=False),
+    "any_step": Variant(from_the_last, always, eight_bit=False),
 }
-"""`as_described`: what paper and code mean; `as_shipped`: what the public code does, 8-bit images and all; `uniform`:
-as described, the operator chosen uniformly."""
+"""`as_described`: what paper and code mean; `as_shipped`: what the public code does, 8-bit images and all; the others as
+described, but for one thing: `uniform` chooses the operator uniformly, `without_novelty` has the difference alone for
+its fitness, `any_step` has none."""
 
 
 def dflare(variant: str = "as_described") -> Arm:

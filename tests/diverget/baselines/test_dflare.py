@@ -326,3 +326,16 @@ def test_groups_wait_for_each_other(problem: Problem, monkeypatch: pytest.Monkey
 def test_an_unknown_variant_is_refused() -> None:
     with pytest.raises(ValueError, match="choose one of as_described, as_shipped, uniform"):
         dflare("shipped")
+
+
+def test_each_ablation_changes_one_thing_of_the_fitness() -> None:
+    difference, best = np.array([0.0, 0.002, 0.002, 0.001]), np.array([0.0, 3.0, 2.0, 0.0])
+    novel = np.array([True, True, False, False])
+    accepted, merit = VARIANTS["as_described"].acceptance(difference, novel, best)
+    assert accepted.tolist() == [True, True, True, True] and merit.tolist() == [1, 3, 2, 1]
+    accepted, merit = VARIANTS["without_novelty"].acceptance(difference, novel, best)
+    assert accepted.tolist() == [True, False, True, True] and merit.tolist() == [0, 2, 2, 1]
+    assert VARIANTS["any_step"].acceptance(difference, novel, best + 9)[0].all()
+    for name in ("without_novelty", "any_step"):
+        assert VARIANTS[name].choice is VARIANTS["as_described"].choice
+        assert VARIANTS[name].eight_bit == VARIANTS["as_described"].eight_bit
