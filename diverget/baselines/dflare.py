@@ -98,9 +98,9 @@ VARIANTS = {
     "without_novelty": Variant(from_the_last, not_nearer, eight_bit=False),
     "any_step": Variant(from_the_last, always, eight_bit=False),
 }
-"""`as_described`: what paper and code mean; `as_shipped`: what the public code does, 8-bit images and all; the others as
-described, but for one thing: `uniform` chooses the operator uniformly, `without_novelty` has the difference alone for
-its fitness, `any_step` has none."""
+"""`as_described`: what paper and code mean; `as_shipped`: what the public code does, 8-bit images and all; the others
+are as described, but for one thing: `uniform` chooses the operator uniformly, `without_novelty` has the difference
+alone for its fitness, `any_step` has none."""
 
 
 def dflare(variant: str = "as_described") -> Arm:
