@@ -2,12 +2,16 @@
 
 Readers here know formats and nothing of scenes: they name arrays, texts and what could not be read. What is a
 cube, a ground truth or a wavelength is decided in `diverget.loading`.
+
+A file comes from anywhere. Damaged MATLAB files end or stall the libraries that open them, so a child process does
+that; a small packed file can stand for more values than fit into memory, so what it promises is looked at first.
 """
 
 from __future__ import annotations
 
 import gzip
 import struct
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -17,6 +21,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from diverget.models.child import Emit, ModelError, run
+
+HARMLESS_BYTES = 64 * 2**20
+"""Unpacked, this much is never refused."""
+
+MOST_PACKED = 400
+"""Unpacked bytes to one of a file. Cubes pack 1 to 10 times, and DEFLATE 1032 times at the most: engineering judgement.
+"""
+
+READ_SECONDS = 600.0
+"""After which reading a MATLAB file is given up: some minutes for the largest, for ever for a damaged one."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +119,16 @@ def _damaged(path: Path, format_name: str, reason: object) -> ValueError:
     )
 
 
+def _refuse_bomb(path: Path, promised: int) -> None:
+    """Return when what a file promises to unpack to, in bytes, is no more than such a file can honestly hold.
+
+    Raises:
+        ValueError: it is more; what is wrong, for the reader to put into its own error.
+    """
+    if promised > max(HARMLESS_BYTES, MOST_PACKED * path.stat().st_size):
+        raise ValueError(f"it promises more than {MOST_PACKED} times its own size, {promised:,} bytes")
+
+
 def _sorted_out(path: Path, found: Mapping[str, object]) -> Contents:
     """`found` divided into arrays of numbers, texts, and the rest."""
     arrays: dict[str, np.ndarray] = {}
@@ -127,6 +153,9 @@ def _read_npz(path: Path) -> Contents:
     refused: dict[str, str] = {}
     try:
         with np.load(path, allow_pickle=False) as stored:
+            if not isinstance(stored, np.lib.npyio.NpzFile) or stored.zip is None:
+                raise ValueError("it is no archive of arrays")
+            _refuse_bomb(path, sum(int(member.file_size) for member in stored.zip.infolist()))
             for key in stored.files:
                 try:
                     found[key] = stored[key]
@@ -144,16 +173,47 @@ def _read_npz(path: Path) -> Contents:
 
 
 def _read_mat(path: Path) -> Contents:
+    """A MATLAB file, opened in a child process, whose arrays come back as files."""
+    with tempfile.TemporaryDirectory() as folder:
+        told = run(
+            open_mat,
+            {"path": str(path), "folder": folder},
+            task=f"reading the MATLAB .mat file {str(path)!r}",
+            advice="the file is damaged: copy or download it again",
+            timeout=READ_SECONDS,
+        )
+        arrays = {key: np.load(Path(folder) / f"{i}.npy", allow_pickle=False) for i, key in enumerate(told["arrays"])}
+    return Contents(path, arrays, told["texts"], told["refused"])
+
+
+def open_mat(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    """Job: read a MATLAB file and write its arrays, by number, into a folder."""
+    try:
+        contents = read_mat_here(Path(payload["path"]))
+    except ValueError as error:
+        raise ModelError(str(error)) from None
+    for i, array in enumerate(contents.arrays.values()):
+        np.save(Path(payload["folder"]) / f"{i}.npy", array, allow_pickle=False)
+    return {"arrays": list(contents.arrays), "texts": dict(contents.texts), "refused": dict(contents.refused)}
+
+
+def read_mat_here(path: Path) -> Contents:
+    """The contents of a MATLAB file, read in this process, which a damaged one can end.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
     import h5py
 
     if h5py.is_hdf5(path):
         return _read_mat73(path)
-    from scipy.io import loadmat
+    from scipy.io import loadmat, whosmat
     from scipy.io.matlab import MatReadError
 
     # A damaged file fails wherever the reader happens to stand, so the list of what it raises is long.
     failures = (MatReadError, ValueError, TypeError, KeyError, IndexError, OSError, EOFError, OverflowError)
     try:
+        _refuse_bomb(path, sum(prod(shape) for _, shape, _ in whosmat(path, appendmat=False)))
         stored = loadmat(path, appendmat=False)
     except (*failures, NotImplementedError, MemoryError, struct.error, zlib.error) as error:
         raise _damaged(path, "MATLAB .mat", error) from error
@@ -172,6 +232,9 @@ def _read_mat73(path: Path) -> Contents:
     def visit(key: str, item: object) -> None:
         if not isinstance(item, h5py.Dataset) or key.startswith("#"):
             return
+        if item.is_virtual or item.external:
+            raise ValueError(f"{key} takes its values from other files")
+        _refuse_bomb(path, item.nbytes)
         matlab = item.attrs.get("MATLAB_class", b"")
         matlab = matlab.decode() if isinstance(matlab, bytes) else str(matlab)
         if "MATLAB_empty" in item.attrs:
@@ -269,9 +332,13 @@ def _read_idx(path: Path) -> Contents:
     Source: Y. LeCun, C. Cortes, C. J. C. Burges, "The MNIST database of handwritten digits", file formats.
     """
     try:
-        packed = path.read_bytes()
-        raw = gzip.decompress(packed) if packed[:2] == b"\x1f\x8b" else packed
-    except (OSError, EOFError, MemoryError, zlib.error) as error:
+        with open(path, "rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+        most = max(HARMLESS_BYTES, MOST_PACKED * path.stat().st_size)
+        with gzip.open(path) if packed else open(path, "rb") as stream:
+            raw = stream.read(most + 1)
+        _refuse_bomb(path, len(raw))
+    except (OSError, EOFError, MemoryError, ValueError, zlib.error) as error:
         raise _damaged(path, "gzip", error) from error
     if len(raw) < 4 or raw[:2] != b"\0\0" or raw[2] not in _IDX_TYPES:
         raise ValueError(

@@ -13,7 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,10 @@ def appearing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+class Held(ValueError):
+    """A run directory that another process holds."""
+
+
 class Store:
     """One run's directory. Names are relative to it."""
 
@@ -46,7 +50,30 @@ class Store:
         self.root = root
 
     def path(self, name: str) -> Path:
+        """Where the file `name` of the run lies.
+
+        Raises:
+            ValueError: it would lie outside the run's directory, or is no name of a file.
+        """
+        if not name or "\0" in name or "\\" in name or PurePosixPath(name).is_absolute() or ".." in name.split("/"):
+            raise ValueError(
+                f"Expected the name of a file inside {self.root}, got {name[:80]!r}, which leads elsewhere; nothing "
+                "was read or written. The run was changed: take it from where it was made."
+            )
         return self.root / name
+
+    def beside(self, name: str) -> Path:
+        """The directory `name` beside this one.
+
+        Raises:
+            ValueError: it would lie elsewhere, or is no name of a directory.
+        """
+        if name in ("", ".", "..") or "/" in name or "\\" in name or "\0" in name:
+            raise ValueError(
+                f"Expected the name of a directory beside {self.root}, got {name[:80]!r}, which leads elsewhere; "
+                "nothing was read or written. Start the study again, or take it from where it was made."
+            )
+        return self.root.parent / name
 
     def has(self, name: str) -> bool:
         return self.path(name).exists()
@@ -119,7 +146,7 @@ class Store:
         """Hold the directory: no other process writes here meanwhile, and what a killed one left is removed.
 
         Raises:
-            ValueError: another process holds it.
+            Held: another process holds it.
         """
         import fcntl
 
@@ -128,7 +155,7 @@ class Store:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise ValueError(
+                raise Held(
                     f"Expected {self.root} to be free, got a run that is writing there now; wait for it, or stop "
                     "it first."
                 ) from None

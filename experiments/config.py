@@ -1,7 +1,8 @@
-"""From YAML to a `RunConfig`, every problem of a file told at once. The only place that reads YAML."""
+"""From YAML to a `RunConfig`, every problem of a file told at once, with its line."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from difflib import get_close_matches
@@ -9,11 +10,30 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
+from experiments.document import MOST_LEVELS, Document, DocumentError, Place, parse
 from experiments.parts import PATH_KEYS
 from experiments.schema import RunConfig
+
+Origins = Mapping[Place, str]
+"""Where each key was written: `configs/x.yaml:12`, or `--set seed=x`."""
+
+PLAINLY = {
+    r"^integer$": "a whole number",
+    r"^(number|list|tuple)$": r"a \1",
+    r"^string$": "a text",
+    r"^boolean$": "true or false",
+    r"^dictionary( or instance of \w+)?$": "keys with values",
+    r"^(greater|less) ": r"a value \1 ",
+    r"^String should match pattern": "a text that matches",
+    r"^(List|Tuple|Dictionary|String) should have ": "",
+}
+"""Pydantic's words for what it expects, as patterns, with ours."""
+
+
+SWEEP = "sweep"
+"""The key under which a config says what is varied from cell to cell."""
 
 
 class ConfigError(ValueError):
@@ -26,6 +46,8 @@ def load(
     over: Mapping[str, Any] = MappingProxyType({}),
     put: Mapping[str, Any] = MappingProxyType({}),
     overrides: Sequence[str] = (),
+    origins: Origins = MappingProxyType({}),
+    read: tuple[dict[str, Any], Origins] | None = None,
 ) -> RunConfig:
     """The config in the YAML file at `path`, some keys set anew.
 
@@ -33,20 +55,36 @@ def load(
         over: a tree that is laid over the file's: mappings key by key, all else replaced.
         put: values by `key.path`, put in place after that.
         overrides: `key.path=value`, set last.
+        origins: where the keys of `over` and `put` were written, as far as that is known.
+        read: what `read_with_origins` gave, where the file was read before.
 
     Raises:
         FileNotFoundError: there is no such file.
         ConfigError: it is no YAML, or has problems; all of them are listed.
     """
-    tree = _laid_over(read_tree(path), over)
+    tree, told = read_with_origins(path) if read is None else (deepcopy(read[0]), read[1])
+    if SWEEP in tree:
+        raise ConfigError(
+            f"Expected a config of one run in {path}, got one with `{SWEEP}`, which stands for many; start it with "
+            f"`diverget sweep {path}`, or remove `{SWEEP}`."
+        )
+    known = dict(told)
+    tree = _laid_over(tree, over)
+    for place, value in _places(over, ()):
+        if not isinstance(value, Mapping):
+            _set_anew(known, place, origins, "set anew")
+        elif place in origins:
+            known.setdefault(place, origins[place])
     for key, value in put.items():
         _put(tree, key, deepcopy(value), f"{key}={value!r}")
+        _set_anew(known, tuple(key.split(".")), origins, "set anew")
     for override in overrides:
         _set(tree, override)
+        _set_anew(known, tuple(override.partition("=")[0].split(".")), {}, f"--set {override[:60]}")
     try:
         return RunConfig.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(listed_problems(path, error, RunConfig)) from error
+        raise ConfigError(listed_problems(path, error, RunConfig, known)) from error
 
 
 def read_tree(path: Path) -> dict[str, Any]:
@@ -56,36 +94,74 @@ def read_tree(path: Path) -> dict[str, Any]:
         FileNotFoundError: there is no such file.
         ConfigError: it is no YAML, or no mapping.
     """
+    return read_with_origins(path)[0]
+
+
+def read_with_origins(path: Path) -> tuple[dict[str, Any], Origins]:
+    """What `read_tree` gives, and where each key stands.
+
+    Raises:
+        FileNotFoundError, ConfigError: as `read_tree` does.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"Expected a config file at {path}, got none; see `configs/` for examples.")
     try:
-        tree = _anchored(yaml.safe_load(path.read_text(encoding="utf-8")), path.parent.resolve())
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"Expected YAML in {path}, got: {error}") from error
-    except RecursionError:
+        found: Document = parse(path.read_text(encoding="utf-8"))
+    except DocumentError as error:
+        lines = [f"{path}:{line}: {what}" if line else f"{path}: {what}" for line, what in error.problems]
+        raise ConfigError(_headed(f"Expected YAML in {path}, got", lines)) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"Expected YAML in {path}, got bytes that are no UTF-8 text ({error}).") from error
+    if not isinstance(found.value, dict):
         raise ConfigError(
-            f"Expected YAML of a few levels in {path}, got a hundred or more inside each other (an alias of itself?); "
-            "see configs/quickstart.yaml."
-        ) from None
-    if not isinstance(tree, dict):
-        raise ConfigError(
-            f"Expected `key: value` pairs in {path}, got {type(tree).__name__}; see configs/quickstart.yaml."
+            f"Expected `key: value` pairs in {path}, got {type(found.value).__name__}; see configs/quickstart.yaml."
         )
-    return tree
+    tree: dict[str, Any] = _anchored(found.value, path.parent.resolve())
+    return tree, {place: f"{path}:{line}" for place, line in found.lines.items()}
 
 
-def listed_problems(path: Path, error: ValidationError, model: type[BaseModel]) -> str:
+def listed_problems(
+    path: Path, error: ValidationError, model: type[BaseModel], origins: Origins = MappingProxyType({})
+) -> str:
     """All problems that `model` has with the file at `path`, a line each."""
     problems = error.errors()
     places = [entry["loc"] for entry in problems]
     # A list whose entries are wrong is not too short as well.
     lines = [
-        _problem(entry, model)
+        f"{_origin(entry, origins, path)}: {_problem(entry, model)}"
         for entry in problems
         if not (entry["type"] == "too_short" and any(_inside(place, entry["loc"]) for place in places))
     ]
+    return _headed(f"{path} has", lines)
+
+
+def _headed(head: str, lines: Sequence[str]) -> str:
     count = f"{len(lines)} problem{'s' if len(lines) > 1 else ''}"
-    return f"{path} has {count}:\n" + "\n".join(f"  {line}" for line in lines)
+    return f"{head} {count}:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def _origin(entry: Any, origins: Origins, path: Path) -> str:
+    """Where the innermost known key of a problem was written; the file alone where the config as a whole is meant."""
+    place = tuple(map(str, entry["loc"]))
+    return next((origins[place[:end]] for end in range(len(place), 0, -1) if place[:end] in origins), str(path))
+
+
+def _set_anew(known: dict[Place, str], place: Place, origins: Origins, otherwise: str) -> None:
+    """Note that what stands at `place` and inside it is not the file's, but was written where `origins` says."""
+    for inner in [each for each in known if _inside(each, place)]:
+        del known[inner]
+    known[place] = origins.get(place, otherwise)
+    known |= {inner: told for inner, told in origins.items() if _inside(inner, place)}
+
+
+def _places(tree: Mapping[str, Any], above: Place) -> list[tuple[Place, Any]]:
+    """Every key of a tree and of the mappings in it, with its value."""
+    found: list[tuple[Place, Any]] = []
+    for key, value in tree.items():
+        found.append(((*above, str(key)), value))
+        if isinstance(value, Mapping):
+            found += _places(value, (*above, str(key)))
+    return found
 
 
 def _laid_over(tree: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,14 +192,9 @@ def _set(tree: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise ConfigError(f"Expected --set key.path=value, got {override!r}.")
     try:
-        value = _anchored(yaml.safe_load(text), Path.cwd())
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"Expected a YAML value in --set {override!r}, got: {error}") from error
-    except RecursionError:
-        raise ConfigError(
-            f"Expected a YAML value of a few levels in --set {override[:60]!r}, got hundreds inside each other; "
-            "correct it."
-        ) from None
+        value = _anchored(parse(text).value, Path.cwd())
+    except DocumentError as error:
+        raise ConfigError(f"Expected a YAML value in --set {override[:60]!r}, got: {error}") from error
     if key.split(".")[-1] in PATH_KEYS and isinstance(value, str):
         value = str(Path.cwd() / value)
     _put(tree, key, value, override)
@@ -131,6 +202,8 @@ def _set(tree: dict[str, Any], override: str) -> None:
 
 def _put(tree: dict[str, Any], key: str, value: Any, override: str) -> None:
     *parents, last = key.split(".")
+    if len(parents) > MOST_LEVELS:
+        raise ConfigError(f"Expected at most {MOST_LEVELS} levels in --set {override[:60]!r}, got {len(parents) + 1}.")
     place: Any = tree
     for depth, parent in enumerate(parents):
         place = _step(place, parent, override, ".".join(parents[: depth + 1]))
@@ -153,7 +226,7 @@ def _step(place: Any, key: str, override: str, where: str) -> Any:
 
 
 def _position(place: list[Any], key: str, override: str, where: str) -> int:
-    if not key.isdigit() or int(key) >= len(place):
+    if not key.isdecimal() or int(key) >= len(place):
         raise ConfigError(f"Expected a position 0 to {len(place) - 1} at {where} in --set {override!r}, got {key!r}.")
     return int(key)
 
@@ -169,9 +242,12 @@ def _problem(entry: Any, model: type[BaseModel]) -> str:
         return "relations: expected a list of relations, or a named `space`, got none; see `diverget list spaces`"
     if entry["type"] == "missing":
         return f"{where}: expected a value, got none; add it"
-    got = entry.get("input")
-    shown = "" if entry["type"] == "value_error" else f" (got {str(got)[:60]!r})"
-    return f"{where}: {message[0].lower() + message[1:]}{shown}"
+    if entry["type"] == "value_error":
+        return f"{where}: {message[0].lower() + message[1:]}"
+    expected = re.sub(r"^Input should be (an? valid )?", "", message.partition(",")[0])
+    for pydantic, plain in PLAINLY.items():
+        expected = re.sub(pydantic, plain, expected)
+    return f"{where}: expected {expected}, got {str(entry.get('input'))[:60]!r}"
 
 
 def _keys_at(loc: Sequence[Any], outer: type[BaseModel]) -> list[str]:

@@ -116,7 +116,7 @@ class _Side:
         """Put the network into the kit; what the manifest tells of it."""
         assert isinstance(self.model, TFLiteModel) and self.session is not None
         file = f"models/{self.model.name}.tflite"
-        with appearing(out / file) as temporary:
+        with appearing(Store(out).path(file)) as temporary:
             temporary.write_bytes(self.model.content)
         return {
             "file": file,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,13 @@ def _file_digest(path: Path) -> str:
             f"Expected a file at {path}, got none; correct the path in the config (paths in a config are relative to "
             "its folder, those of --set to the current one)."
         )
+    told = path.stat()
+    return _digest_as_it_was(path, told.st_mtime_ns, told.st_size, told.st_ino)
+
+
+@lru_cache(maxsize=1024)
+def _digest_as_it_was(path: Path, changed: int, size: int, number: int) -> str:
+    """The digest of a file, read once as long as it stays what it is: the cells of a sweep share their scenes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -63,7 +63,7 @@ def load_kept(store: Store, facts: dict[str, Any]) -> Deployed:
         ValueError: the file is damaged, or is not the one the run was made with.
     """
     runs = facts.get("kernels", tflite.USUAL[0]), facts.get("threads", tflite.USUAL[1])
-    model = _stored(store, Path(facts["file"]).name, runs)
+    model = _stored(store, store.path(facts["file"]).name, runs)
     if model.digest != facts["digest"]:
         raise ValueError(
             f"Expected the model {facts['file']} of digest {facts['digest'][:12]}, got {model.digest[:12]}: the file "

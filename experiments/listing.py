@@ -17,7 +17,7 @@ from diverget.models.zoo import ALL as ARCHITECTURES
 from diverget.objectives import LIMITS, OBJECTIVES
 from diverget.optimisers import OPTIMISERS
 from diverget.spaces import SPACES
-from experiments.criteria import METRICS
+from experiments.criteria import FAMILIES, METRICS
 
 NARROW = 110
 """Characters of a terminal below which a relation's name stands above its params, not beside them."""
@@ -113,7 +113,7 @@ def entries(kind: str, network: str | None = None) -> list[dict[str, Any]]:
             }
             for c in COMPRESSIONS
         ]
-    return [{"name": name, "summary": summary} for name, summary in METRICS.items()]
+    return [{"name": name, "summary": summary} for name, summary in {**METRICS, **FAMILIES}.items()]
 
 
 def table(kind: str, rows: list[dict[str, Any]]) -> None:

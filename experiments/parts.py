@@ -60,7 +60,11 @@ def refuse_network(path: Path | None, way: tuple[str, int]) -> None:
     if path is None:
         return
     known = (*KERAS_SUFFIXES, *DEPLOYED_SUFFIXES)
-    if path.is_dir():
+    try:
+        is_directory = path.is_dir()
+    except OSError as error:  # Too long a name, say.
+        raise ValueError(f"expected a network's path, got {str(path)[:60]!r} ({error.strerror}); correct it") from None
+    if is_directory:
         if not is_saved_model(path):
             raise ValueError(f"expected a SavedModel directory (with saved_model.pb), got {str(path)!r} without it")
     elif path.suffix not in known and (path.suffix or path.is_file()):
@@ -116,25 +120,33 @@ class Strict(BaseModel):
 class Synthetic(Strict):
     """The embedded scene."""
 
-    height: int = Field(128, ge=48, le=1024)
-    width: int = Field(128, ge=48, le=1024)
-    seed: int = Field(0, ge=0)
+    height: int = Field(128, ge=48, le=1024, description="In pixels.")
+    width: int = Field(128, ge=48, le=1024, description="In pixels.")
+    seed: int = Field(0, ge=0, description="Of its fields and noise.")
 
 
 class SceneConfig(Strict):
     """A hyperspectral scene: a file, or the embedded synthetic one."""
 
-    path: Path | None = None
-    synthetic: Synthetic | None = None
-    ground_truth: Path | None = None
-    cube_key: str | None = None
-    label_key: str | None = None
-    wavelengths: tuple[float, ...] | None = None
-    wavelength_unit: Literal["nm", "um"] | None = None
-    nodata: float | None = None
-    value_range: tuple[float, float] | None = None
-    class_names: tuple[str, ...] | None = None
-    patch: int = Field(11, ge=1, le=99)
+    path: Path | None = Field(None, description="The cube: .mat, .npz, or an ENVI header .hdr.")
+    synthetic: Synthetic | None = Field(
+        None, description="The embedded scene instead of a file; `{}` takes its defaults."
+    )
+    ground_truth: Path | None = Field(None, description="The labels, where they lie in a file of their own.")
+    cube_key: str | None = Field(None, description="Key of the cube, where several arrays fit.")
+    label_key: str | None = Field(None, description="Key of the labels, where several arrays fit.")
+    wavelengths: tuple[float, ...] | None = Field(
+        None, description="Band centres instead of the file's, in `wavelength_unit`."
+    )
+    wavelength_unit: Literal["nm", "um"] | None = Field(
+        None, description="Nanometres or micrometres; left out, what the file states, else a guess."
+    )
+    nodata: float | None = Field(None, description="The value that means no data, in the cube's unit.")
+    value_range: tuple[float, float] | None = Field(
+        None, description="Lowest and highest valid value, in the cube's unit."
+    )
+    class_names: tuple[str, ...] | None = Field(None, description="One for each label value, in ascending order.")
+    patch: int = Field(11, ge=1, le=99, description="Side of a patch in pixels, odd.")
 
     @model_validator(mode="after")
     def _one_source(self) -> SceneConfig:
@@ -150,23 +162,31 @@ class SceneConfig(Strict):
 class ImagesConfig(Strict):
     """Plain images, each a patch of its own."""
 
-    path: Path
-    labels: Path | None = None
-    image_key: str | None = None
-    label_key: str | None = None
-    value_range: tuple[float, float] | None = None
-    class_names: tuple[str, ...] | None = None
+    path: Path = Field(description="The images: .npz, .mat or IDX.")
+    labels: Path | None = Field(None, description="The labels, where they lie in a file of their own.")
+    image_key: str | None = Field(None, description="Key of the images, where several arrays fit.")
+    label_key: str | None = Field(None, description="Key of the labels, where several arrays fit.")
+    value_range: tuple[float, float] | None = Field(None, description="Lowest and highest valid value.")
+    class_names: tuple[str, ...] | None = Field(None, description="One for each label value, in ascending order.")
 
 
 class SplitConfig(Strict):
     """How pixels fall into train, calibration and assessment, and how many patches are assessed."""
 
-    protocol: Literal["blocks", "random"] = "blocks"
-    fractions: tuple[float, float, float] = (0.5, 0.1, 0.4)
-    block: int | None = Field(None, ge=2)
-    assessed: int = Field(200, ge=1)
-    baseline: int = Field(2000, ge=1)
-    calibration: int = Field(200, ge=1)
+    protocol: Literal["blocks", "random"] = Field(
+        "blocks", description="Whole blocks of pixels to one part each, or pixels at random."
+    )
+    fractions: tuple[float, float, float] = Field(
+        (0.5, 0.1, 0.4), description="Shares of the labelled pixels: train, calibration, assessment."
+    )
+    block: int | None = Field(
+        None, ge=2, description="Side of the blocks that a scene is split by, in pixels; left out, chosen."
+    )
+    assessed: int = Field(200, ge=1, description="Patches that are distorted in the search.")
+    baseline: int = Field(
+        2000, ge=1, description="Patches, at the most, that both networks are compared on undistorted."
+    )
+    calibration: int = Field(200, ge=1, description="Patches, at the most, that ranges of integers are measured on.")
 
     @field_validator("fractions")
     @classmethod
@@ -185,18 +205,20 @@ class SplitConfig(Strict):
 class ReferenceConfig(Strict):
     """The float model: one of the zoo, trained here, or a file."""
 
-    zoo: str | None = None
-    path: Path | None = None
-    name: str | None = Field(None, pattern=r"^[\w.-]+$")
-    preprocessing: Path | None = None
-    trust: bool = False
-    kernels: Literal["xnnpack", "builtin", "reference"] = "xnnpack"
-    threads: int = Field(1, ge=1, le=64)
-    epochs: int | None = Field(None, ge=1)
-    batch: int | None = Field(None, ge=1)
-    learning_rate: float | None = Field(None, gt=0)
-    patience: int | None = Field(None, ge=1)
-    train_limit: int | None = Field(None, ge=1)
+    zoo: str | None = Field(None, description="A network of the zoo, trained here; either this or `path`.")
+    path: Path | None = Field(None, description="A network file or SavedModel directory.")
+    name: str | None = Field(None, pattern=r"^[\w.-]+$", description="What the report calls it.")
+    preprocessing: Path | None = Field(
+        None, description="JSON file that says what turns raw patches into the file's inputs."
+    )
+    trust: bool = Field(False, description="Whether code in the file may run.")
+    kernels: Literal["xnnpack", "builtin", "reference"] = Field("xnnpack", description="LiteRT's kernels.")
+    threads: int = Field(1, ge=1, le=64, description="Of one LiteRT interpreter.")
+    epochs: int | None = Field(None, ge=1, description="Of the training, at the most.")
+    batch: int | None = Field(None, ge=1, description="Patches a training step.")
+    learning_rate: float | None = Field(None, gt=0, description="Of Adam.")
+    patience: int | None = Field(None, ge=1, description="Epochs without progress before the training stops.")
+    train_limit: int | None = Field(None, ge=1, description="Patches to train on, at the most.")
 
     @model_validator(mode="after")
     def _one_source(self) -> ReferenceConfig:
@@ -218,24 +240,30 @@ class ReferenceConfig(Strict):
 class QuantisedConfig(Strict):
     """The version under test: a way to compress and quantise the references, or a file."""
 
-    compression: str | None = None
-    quantisation: str | None = None
-    path: Path | None = None
-    name: str | None = Field(None, pattern=r"^[\w.-]+$")
-    preprocessing: Path | None = None
-    trust: bool = False
-    kernels: Literal["xnnpack", "builtin", "reference"] = "xnnpack"
-    threads: int = Field(1, ge=1, le=64)
+    compression: str | None = Field(None, description="A training step before the conversion.")
+    quantisation: str | None = Field(None, description="The way of conversion; either this or `path`.")
+    path: Path | None = Field(None, description="A network file or SavedModel directory.")
+    name: str | None = Field(None, pattern=r"^[\w.-]+$", description="What the report calls it.")
+    preprocessing: Path | None = Field(
+        None, description="JSON file that says what turns raw patches into the file's inputs."
+    )
+    trust: bool = Field(False, description="Whether code in the file may run.")
+    kernels: Literal["xnnpack", "builtin", "reference"] = Field("xnnpack", description="LiteRT's kernels.")
+    threads: int = Field(1, ge=1, le=64, description="Of one LiteRT interpreter.")
 
-    steps: int | None = Field(None, ge=1)
-    batch: int | None = Field(None, ge=1)
-    learning_rate: float | None = Field(None, gt=0)
-    sparsity: float | None = Field(None, gt=0, lt=1)
-    clusters: int | None = Field(None, ge=2, le=256)
-    student: str | None = None
-    width: float | None = Field(None, gt=0, le=1)
-    temperature: float | None = Field(None, gt=0)
-    alpha: float | None = Field(None, ge=0, le=1)
+    steps: int | None = Field(None, ge=1, description="Training steps of the compression.")
+    batch: int | None = Field(None, ge=1, description="Patches a training step.")
+    learning_rate: float | None = Field(None, gt=0, description="Of Adam.")
+    sparsity: float | None = Field(None, gt=0, lt=1, description="Share of the weights that pruning sets to 0.")
+    clusters: int | None = Field(None, ge=2, le=256, description="Different values a layer's weights are left.")
+    student: str | None = Field(None, description="A network of the zoo that distillation trains.")
+    width: float | None = Field(None, gt=0, le=1, description="Share of the student's units kept.")
+    temperature: float | None = Field(
+        None, gt=0, description="Both networks' logits are divided by it in distillation."
+    )
+    alpha: float | None = Field(
+        None, ge=0, le=1, description="Weight of the labels in distillation; the rest is the teacher's."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -288,8 +316,10 @@ class QuantisedConfig(Strict):
 class RelationConfig(Strict):
     """A relation, its bounds narrowed where wished."""
 
-    name: str
-    bounds: dict[str, tuple[float, float]] = {}
+    name: str = Field(description="See `diverget list relations`.")
+    bounds: dict[str, tuple[float, float]] = Field(
+        {}, description="Lowest and highest value of each param, in its own unit."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -314,8 +344,10 @@ class RelationConfig(Strict):
 class SpaceConfig(Strict):
     """A named space in place of a list of relations."""
 
-    name: str
-    without: Annotated[tuple[str, ...], BeforeValidator(lambda one: (one,) if isinstance(one, str) else one)] = ()
+    name: str = Field(description="See `diverget list spaces`.")
+    without: Annotated[tuple[str, ...], BeforeValidator(lambda one: (one,) if isinstance(one, str) else one)] = Field(
+        (), description="Relations that are left out of it."
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import Field, ValidationError, field_validator
 
 from diverget.store import Store
-from experiments.config import ConfigError, listed_problems, load, read_tree
+from experiments.config import ConfigError, Origins, listed_problems, load, read_with_origins
 from experiments.parts import PATH_KEYS, Strict
 from experiments.progress import Screen
 from experiments.schema import RunConfig
@@ -25,9 +25,9 @@ SCHEMA = 1
 class StudyRunConfig(Strict):
     """One run of a study: a config, and what is set in it."""
 
-    name: str = Field(pattern=r"^[\w-]+$")
-    config: Path
-    set: dict[str, Any] = Field({})
+    name: str = Field(pattern=r"^[\w-]+$", description="Of the run within the study.")
+    config: Path = Field(description="Its config, relative to the study's folder.")
+    set: dict[str, Any] = Field({}, description="Values by `key.path`, set in the config.")
 
 
 class BarsConfig(Strict):
@@ -47,10 +47,10 @@ class BarsConfig(Strict):
 class StudyConfig(Strict):
     """A study as its file says it."""
 
-    name: str = Field(pattern=r"^[\w.-]+$")
-    shared: dict[str, Any] = Field({})
-    runs: tuple[StudyRunConfig, ...] = Field(min_length=1)
-    bars: BarsConfig = BarsConfig()
+    name: str = Field(pattern=r"^[\w.-]+$", description="Of the study; its folder starts with it.")
+    shared: dict[str, Any] = Field({}, description="Keys laid over the config of every run.")
+    runs: tuple[StudyRunConfig, ...] = Field(min_length=1, description="Carried out one after another.")
+    bars: BarsConfig = Field(BarsConfig(), description="What derived numbers have to reach.")
 
     @field_validator("runs")
     @classmethod
@@ -85,17 +85,24 @@ def load_study(path: Path, *, overrides: Sequence[str] = ()) -> Study:
         FileNotFoundError: there is no such file.
         ConfigError: it is no YAML, or it or a config of a run has problems; all of them are listed.
     """
+    tree, origins = read_with_origins(path)
     try:
-        config = StudyConfig.model_validate(read_tree(path))
+        config = StudyConfig.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(listed_problems(path, error, StudyConfig)) from error
+        raise ConfigError(listed_problems(path, error, StudyConfig, origins)) from error
     folder = path.parent.resolve()
     own = _by_run(overrides, [run.name for run in config.runs])
     runs, problems = {}, []
-    for run in config.runs:
+    for number, run in enumerate(config.runs):
         put = {"name": f"{config.name}-{run.name}"} | {key: _anchored(key, v, folder) for key, v in run.set.items()}
         try:
-            runs[run.name] = load(folder / run.config, over=config.shared, put=put, overrides=own[run.name])
+            runs[run.name] = load(
+                folder / run.config,
+                over=config.shared,
+                put=put,
+                overrides=own[run.name],
+                origins=_origins_of(origins, number),
+            )
         except (ValueError, OSError) as error:
             problems.append(f"run {run.name}: {error}")
     if any(config.bars.model_dump().values()) and not any(run.patchwise for run in runs.values()):
@@ -106,6 +113,18 @@ def load_study(path: Path, *, overrides: Sequence[str] = ()) -> Study:
     if problems:
         raise ConfigError("\n".join(problems))
     return Study(config, runs)
+
+
+def _origins_of(origins: Origins, number: int) -> Origins:
+    """Where the study writes the keys of run `number`: those of `shared`, and those of its `set`, dots opened."""
+    own = ("runs", str(number), "set")
+    shared = {place[1:]: where for place, where in origins.items() if place[:1] == (SHARED,) and place[1:]}
+    put = {
+        (*place[3].split("."), *place[4:]): where
+        for place, where in origins.items()
+        if place[:3] == own and len(place) > len(own)
+    }
+    return {**shared, **put}
 
 
 def _anchored(key: str, value: Any, folder: Path) -> Any:

@@ -95,7 +95,7 @@ def gathered(place: Path) -> tuple[Row, list[Studied]]:
     check(told, STUDY, file=store.path("study.json"))
     runs = []
     for entry in told["runs"]:
-        folder = place.parent / entry["directory"]
+        folder = store.beside(entry["directory"])
         run = read(folder) if (folder / "manifest.json").is_file() else None
         found = cells(run.patchwise, run.patchwise_times) if run is not None else []
         runs.append(Studied(entry["name"], entry["directory"], run, found))

@@ -1,4 +1,7 @@
-"""What a Keras file holds, read as JSON and HDF5: nothing in it is executed, and TensorFlow is not needed."""
+"""What a Keras file holds, read as JSON and HDF5: nothing in it is executed, and TensorFlow is not needed.
+
+A damaged HDF5 file can end or stall the library that opens it, so a child process does that.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,16 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import sha256
+from functools import lru_cache
+from hashlib import file_digest, sha256
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
 
 import h5py
 import numpy as np
+
+from diverget.models.child import Emit, ModelError, run
 
 SUFFIXES = (".keras", ".h5", ".hdf5")
 OWN_MODULE = re.compile(r"(tf_)?keras(\.\w+)*")
@@ -26,6 +32,7 @@ REACHING_OUT = ("Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLa
 """Keras' own classes that run code or graphs from elsewhere."""
 
 DAMAGES = (
+    EOFError,
     KeyError,
     MemoryError,
     OSError,
@@ -36,6 +43,12 @@ DAMAGES = (
     zlib.error,
 )
 """What reading a damaged file raises; too deep a configuration is a RecursionError, which is a RuntimeError."""
+
+LOOK_SECONDS = 300.0
+"""After which the look at a file is given up: seconds for the largest, for ever for a damaged one."""
+
+MOST_PACKED, HARMLESS_BYTES = 400, 64 * 2**20
+"""Unpacked bytes to one of an archive, and what is never refused: as `diverget.formats` has them."""
 
 PURE_OPERATORS = ("math.", "nn.", "__operators__.")
 """TensorFlow functions that a Keras 2 file may name: they compute; others (`io.`, say) reach outside."""
@@ -140,53 +153,104 @@ def check_harmless(path: Path, found: KerasFile) -> None:
 
 def network_digest(path: Path) -> str:
     """SHA-256 of configuration and weights: the same for two files of one network, whenever they were written."""
-    path = Path(path)
-    config, written_by = _configuration(path)
-    found = sha256(json.dumps([config, written_by], sort_keys=True).encode())
-
-    def add(name: str, item: h5py.Group | h5py.Dataset) -> None:
-        # The optimiser's state does not change what the network computes.
-        if isinstance(item, h5py.Dataset) and not name.startswith("optimizer"):
-            values = np.asarray(item[()])
-            found.update(f"{name} {values.shape} {values.dtype.str} ".encode())
-            found.update(values.tobytes())
-
-    try:
-        with _weights(path) as file:
-            file.visititems(add)
-    except DAMAGES as error:
+    told = _looked(Path(path))
+    if told["digest"] is None:
         raise ValueError(
-            f"Expected the weights of a Keras network in {path}, got a file where they cannot be read ({error}); save "
-            "it with model.save() and copy it whole."
-        ) from None
-    return found.hexdigest()
+            f"Expected the weights of a Keras network in {path}, got a file where they cannot be read "
+            f"({told['reason']}); save it with model.save() and copy it whole."
+        )
+    return str(told["digest"])
 
 
 def _configuration(path: Path) -> tuple[dict[str, Any], str]:
     """The configuration of the network and the version of Keras that wrote it ("" where unsaid)."""
+    told = _looked(path)
+    return json.loads(told["config"]), told["written_by"]
+
+
+def _looked(path: Path) -> dict[str, Any]:
+    """What `look` tells of a file, asked once for the same bytes."""
     if not path.is_file():
         what = "a directory (a SavedModel?)" if path.is_dir() else "nothing"
         raise FileNotFoundError(
             f"Expected a Keras file ({', '.join(SUFFIXES)}), found {what} at {path}; check the path, or save the "
             "network as .keras."
         )
+    with open(path, "rb") as stream:
+        return _look_at(str(path), file_digest(stream, "sha256").hexdigest())
+
+
+@lru_cache(maxsize=64)
+def _look_at(path: str, content: str) -> dict[str, Any]:
+    return run(
+        look,
+        {"path": path},
+        task=f"the first look at {path}",
+        advice="the file is damaged: save it with model.save() and copy it whole",
+        timeout=LOOK_SECONDS,
+    )
+
+
+def look(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    """Job: the configuration as JSON, and the digest of configuration and weights, None with the reason where these
+    cannot be read."""
+    path = Path(payload["path"])
+    config, written_by = _read_configuration(path)
+    found = sha256(json.dumps([config, written_by], sort_keys=True).encode())
+
+    def add(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        # The optimiser's state does not change what the network computes.
+        if isinstance(item, h5py.Dataset) and not name.startswith("optimizer"):
+            if item.is_virtual or item.external:
+                raise ValueError(f"{name} takes its values from other files")
+            _refuse_bomb(path, item.nbytes)
+            values = np.asarray(item[()])
+            found.update(f"{name} {values.shape} {values.dtype.str} ".encode())
+            found.update(values.tobytes())
+
+    told: dict[str, Any] = {"config": json.dumps(config), "written_by": written_by}
+    try:
+        with _weights(path) as file:
+            file.visititems(add)
+    except DAMAGES as error:
+        return {**told, "digest": None, "reason": str(error)}
+    return {**told, "digest": found.hexdigest()}
+
+
+def _refuse_bomb(path: Path, promised: int) -> None:
+    if promised > max(HARMLESS_BYTES, MOST_PACKED * path.stat().st_size):
+        raise ValueError(f"it promises more than {MOST_PACKED} times its own size, {promised:,} bytes")
+
+
+def _member(path: Path, archive: zipfile.ZipFile, name: str) -> bytes:
+    """A member of an archive, by its very name; nothing else of the archive is unpacked."""
+    _refuse_bomb(path, archive.getinfo(name).file_size)
+    return archive.read(name)
+
+
+def _read_configuration(path: Path) -> tuple[dict[str, Any], str]:
+    """What `_configuration` gives, read in this process.
+
+    Raises:
+        ModelError: the file holds no network with its configuration.
+    """
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                config = _stable(json.loads(archive.read("config.json")))
-                metadata = json.loads(archive.read("metadata.json"))
+                config = _stable(json.loads(_member(path, archive, "config.json")))
+                metadata = json.loads(_member(path, archive, "metadata.json"))
                 written_by = metadata.get("keras_version", "") if isinstance(metadata, dict) else ""
         else:
             with h5py.File(path, "r") as file:
                 config = _stable(json.loads(file.attrs["model_config"]))
                 written_by = file.attrs.get("keras_version", "")
     except DAMAGES as error:
-        raise ValueError(
+        raise ModelError(
             f"Expected a whole Keras network, a .keras archive or an .h5 file with its configuration, got {path}, "
             f"where it cannot be read ({error}); save it with model.save(), not save_weights(), and copy it whole."
         ) from None
     if not isinstance(config, dict) or not isinstance(config.get("config"), dict) or not _well_formed(config):
-        raise ValueError(
+        raise ModelError(
             f"Expected the configuration of a Sequential or Functional network in {path}, got "
             f"{str(config)[:80]!r}; a subclassed network carries none: convert it to .tflite where its code lives."
         )
@@ -213,7 +277,7 @@ def _weights(path: Path) -> h5py.File:
     if not zipfile.is_zipfile(path):
         return h5py.File(path, "r")
     with zipfile.ZipFile(path) as archive:
-        stored: IO[bytes] = BytesIO(archive.read("model.weights.h5"))
+        stored: IO[bytes] = BytesIO(_member(path, archive, "model.weights.h5"))
     return h5py.File(stored, "r")
 
 

@@ -25,20 +25,27 @@ KIT = Path(__file__).resolve().parent
 KERNELS = {"xnnpack": "BUILTIN", "builtin": "BUILTIN_WITHOUT_DEFAULT_DELEGATES", "reference": "BUILTIN_REF"}
 
 
+def inside(name: str) -> Path:
+    """Where a file of the kit lies; ValueError where its name leads elsewhere."""
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise ValueError(f"{name!r} leads out of the kit: its manifest was changed, nothing was read")
+    return KIT / name
+
+
 def stored(told: dict[str, Any]) -> np.ndarray:
     """The array of an entry of the manifest, from its raw bytes; ValueError where they or the .npy were changed."""
-    raw = (KIT / told["raw"]).read_bytes()
+    raw = inside(told["raw"]).read_bytes()
     if hashlib.sha256(raw).hexdigest() != told["sha256"]:
         raise ValueError(f"{told['raw']} was changed: its SHA-256 is not that of the manifest")
     array = np.frombuffer(raw, np.dtype(told["dtype"]).newbyteorder("<")).reshape(told["shape"])
-    if not np.array_equal(np.load(KIT / told["npy"], allow_pickle=False), array):
+    if not np.array_equal(np.load(inside(told["npy"]), allow_pickle=False), array):
         raise ValueError(f"{told['npy']} was changed: it differs from {told['raw']}")
     return array.astype(told["dtype"])
 
 
 def interpreter(told: dict[str, Any], kernels: str | None, threads: int | None) -> Any:
     """An interpreter of a network of the kit; ValueError where its file was changed."""
-    content = (KIT / told["file"]).read_bytes()
+    content = inside(told["file"]).read_bytes()
     if hashlib.sha256(content).hexdigest() != told["sha256"]:
         raise ValueError(f"{told['file']} was changed: its SHA-256 is not that of the manifest")
     return Interpreter(
