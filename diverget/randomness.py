@@ -22,6 +22,7 @@ class Purpose(IntEnum):
     PATCHWISE = 9
     GAPS = 10
     REPAIR = 11
+    DOSE = 12
 
 
 def key(name: str) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -34,3 +35,73 @@ def draw_outcomes(problem: Problem, space: Space, patches: Patches, *, draws: in
         values = space.decode(rng.random((n, space.dimensions)))
         outcomes[:, draw] = judge(drawn.rows(values, np.arange(n)))
     return outcomes
+
+
+@dataclass(frozen=True)
+class Dosed:
+    """What came of draws at several severities; arrays are (severities, n, draws).
+
+    Attributes:
+        outcomes: uint8, an `Outcome` each.
+        reference, quantised: int64, the class that each model gives the follow-up.
+    """
+
+    outcomes: np.ndarray
+    reference: np.ndarray
+    quantised: np.ndarray
+
+
+def at_severity(space: Space, u: np.ndarray, severity: float) -> np.ndarray:
+    """The points `u` (r, d) with every strength at `severity` of the way to the farther end of its bounds.
+
+    Shape params stay. A strength goes up where its coordinate is at least 0.5 and down elsewhere, and to the other side
+    where its bounds end before that severity. So the severity of the chain is the one asked for (to the nearest whole
+    value of an integer param), and the chains of one row at two severities differ in nothing else.
+    """
+    points = u.copy()
+    neutral = space.neutral()
+    for column in space.strength_columns():
+        _, param, bounds = space.axes[column]
+        low, high = (float(param.encode(end, bounds)) for end in bounds)
+        middle = neutral[column]
+        away = severity * max(middle - low, high - middle)
+        up, down = away <= (high - middle) * (1 + 1e-9), away <= (middle - low) * (1 + 1e-9)
+        rises = np.where(u[:, column] >= 0.5, up, up and not down)
+        points[:, column] = np.clip(np.where(rises, middle + away, middle - away), low, high)
+    return points
+
+
+def dose_outcomes(
+    problem: Problem,
+    space: Space,
+    patches: Patches,
+    *,
+    severities: Sequence[float],
+    draws: int,
+    seed: int,
+    name: str,
+) -> Dosed:
+    """Outcomes and classes of every patch under `draws` chains of its own at each of `severities`.
+
+    A draw is a side for each strength, shape params and fields, and stays the same at all severities: what changes
+    along them is the severity alone. Everything depends on the seed, the space's tier and `name`, so every pair meets
+    the same draws.
+
+    Args:
+        problem, space, patches, name: as in `draw_outcomes`; `space` is usually that of one relation.
+        severities: in (0, 1].
+    """
+    n, levels = len(patches), len(severities)
+    rng = generator(seed, Purpose.DOSE, key(space.tier), key(name))
+    rows = np.tile(np.arange(n), levels)
+    seen = Dosed(*(np.empty((levels, n, draws), dtype=kind) for kind in (np.uint8, np.int64, np.int64)))
+    for draw in range(draws):
+        fields = tuple(draw_field(slot.relation, patches, seed=seed, draw=draw + 1) for slot in space.slots)
+        drawn = replace(problem, space=space, patches=patches, fields=fields)
+        u = rng.random((n, space.dimensions))
+        points = np.concatenate([at_severity(space, u, severity) for severity in severities])
+        evidence = drawn.rows(space.decode(points), rows)
+        seen.outcomes[:, :, draw] = judge(evidence).reshape(levels, n)
+        seen.reference[:, :, draw] = evidence.reference.argmax(axis=1).reshape(levels, n)
+        seen.quantised[:, :, draw] = evidence.quantised.argmax(axis=1).reshape(levels, n)
+    return seen

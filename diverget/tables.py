@@ -84,6 +84,50 @@ RATES = pa.schema(
     ]
 )
 
+DOSES = pa.schema([*list(RATES)[:4], ("severity", pa.float64()), *list(RATES)[4:]])
+"""One row a pair, tier, relation and severity: what `RATES` tells, of draws at that severity alone."""
+
+FLIPS = pa.schema(
+    [
+        ("pair", pa.string()),
+        ("control", pa.bool_()),
+        *[(name, pa.string()) for name in ("tier", "relation", "outcome")],
+        *[(name, pa.int32()) for name in ("own", "reference_class", "quantised_class")],
+        ("draws", pa.int64()),
+    ]
+)
+"""How the classes moved under the draws of `DOSES`, all severities together: `own` is the reference's class on the
+source, the others are on the follow-up, of INHERITED on the source. SAME and INVALID, which move nobody, are left
+out."""
+
+PLACES = pa.schema(
+    [
+        ("pair", pa.string()),
+        ("control", pa.bool_()),
+        ("tier", pa.string()),
+        *[(name, pa.int64()) for name in ("patch", "row", "col")],
+        *[(name, pa.int32()) for name in ("label", "own")],
+        *[(name, pa.int64()) for name in ("block", "draws", "rejected", "inherited", "tied", "moved_together")],
+        *[(name, pa.int64()) for name in ("moved_apart", "revealed")],
+    ]
+)
+"""One row a pair, tier and rated patch: where it lies and what became of its draws of `DOSES`, all relations and
+severities together; `own` is the reference's class on the source."""
+
+BANDS = pa.schema(
+    [
+        ("pair", pa.string()),
+        ("finding", pa.int64()),
+        *[(name, pa.int64()) for name in ("group", "first", "last")],
+        ("share", pa.float64()),
+        ("restored", pa.float64()),
+        *[(name, pa.string()) for name in ("undone", "alone")],
+    ]
+)
+"""One row a confirmed finding and group of neighbouring bands, `first` to `last`: the group's share of the squared
+change, how much of the quantised model's swing undoing it takes back, the outcome where it is undone, and where it
+alone is changed (`diverget.bands`)."""
+
 
 PATCHWISE = pa.schema(
     [

@@ -117,7 +117,7 @@ def _attributed(
     with asked.screen.stage(f"attribute {pair.name}", total=1) as stage:
         stored = [asked.store.read_arrays(row["file"]) for row in findings]
         varied = variations(pair, common, made)
-        told = ask(varied, _seen(pair, stored), *_inputs(stored), asked.pool)
+        told = ask(varied, seen_of(pair, stored), *inputs(stored), asked.pool)
         counts = [speaks(one, clean) for one in varied]
         named = kinds([one.varied for one in varied], np.array([one.vanishes for one in told]), counts)
         stage.to(1, ", ".join(f"{named.count(kind)} {kind}" for kind in dict.fromkeys(named)))
@@ -150,7 +150,7 @@ def speaks(variation: Variation, clean: Sequence[Mapping[str, Any]]) -> bool:
     return not (own and there) or there[0] >= own[0] - FAR
 
 
-def _inputs(stored: Sequence[Mapping[str, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+def inputs(stored: Sequence[Mapping[str, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
     """Sources without their surroundings and follow-ups, (f, h, w, b) each."""
     margins = [int(arrays["margins"].sum()) for arrays in stored]
     sources = [arrays["source"] for arrays in stored]
@@ -158,7 +158,7 @@ def _inputs(stored: Sequence[Mapping[str, np.ndarray]]) -> tuple[np.ndarray, np.
     return np.stack(inner), np.stack([arrays["follow_up"] for arrays in stored])
 
 
-def _seen(pair: Pair, stored: Sequence[Mapping[str, np.ndarray]]) -> Evidence:
+def seen_of(pair: Pair, stored: Sequence[Mapping[str, np.ndarray]]) -> Evidence:
     """What the run saw of findings; they lie within the limits, and what distances they have is not asked."""
     predictions = {
         name: np.stack([arrays[name] for arrays in stored])

@@ -211,6 +211,40 @@ CONTENTS: Mapping[str, Any] = {
             **dict.fromkeys(("disagreement_rate", "disagreement_lower", "disagreement_upper")),
         }
     ],
+    "doses.parquet": [
+        {
+            **dict.fromkeys(("pair", "tier", "relation"), str),
+            "control": bool,
+            "severity": NUMBER,
+            **dict.fromkeys(("draws", "eligible", "inherited", "rejected", "tied", "blocks"), COUNT),
+            **dict.fromkeys(("moved_together", "moved_apart", "revealed"), COUNT),
+            **dict.fromkeys(("revealed_rate", "revealed_lower", "revealed_upper")),
+            **dict.fromkeys(("disagreement_rate", "disagreement_lower", "disagreement_upper")),
+        }
+    ],
+    "flips.parquet": [
+        {
+            **dict.fromkeys(("pair", "tier", "relation", "outcome"), str),
+            "control": bool,
+            **dict.fromkeys(("own", "reference_class", "quantised_class", "draws"), COUNT),
+        }
+    ],
+    "places.parquet": [
+        {
+            **dict.fromkeys(("pair", "tier"), str),
+            "control": bool,
+            **dict.fromkeys(("patch", "row", "col", "label", "own", "block", "draws", "rejected"), COUNT),
+            **dict.fromkeys(("inherited", "tied", "moved_together", "moved_apart", "revealed"), COUNT),
+        }
+    ],
+    "bands.parquet": [
+        {
+            **dict.fromkeys(("pair", "undone", "alone"), str),
+            **dict.fromkeys(("finding", "group", "first", "last"), COUNT),
+            **dict.fromkeys(("share", "restored"), NUMBER),
+        }
+    ],
+    "calibration.json": {"source": str, "count": COUNT, "ids": [COUNT]},
     "findings.parquet": [
         {
             **dict.fromkeys(("pair", "rung", "tier", "found_by", "relation", "family", "chain", "file"), str),

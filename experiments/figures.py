@@ -304,7 +304,7 @@ def matrix(counts: np.ndarray, classes: Sequence[str], *, x: str, y: str, name: 
                         0.94,
                         0.92,
                         facecolor=QUANTISED if value else FAINT,
-                        alpha=0.14 + 0.76 * strength if value else 0.15 if same else 0.45,
+                        alpha=0.12 + 0.43 * strength if value else 0.15 if same else 0.45,
                     )
                 )
                 if value:
@@ -315,7 +315,7 @@ def matrix(counts: np.ndarray, classes: Sequence[str], *, x: str, y: str, name: 
                         ha="center",
                         va="center",
                         fontsize=9,
-                        color=PAPER if strength > 0.55 else INK,
+                        color=INK,
                         fontweight="bold",
                     )
         axes.set_xlim(-0.5, len(cols) - 0.5)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from experiments import figures, gallery
+from experiments import figures, flip_matrices, gallery
 from experiments.card import control, ranked, why_not
 from experiments.page import Plot, Section
 from experiments.record import (
@@ -243,11 +243,17 @@ def _convergence_reading(searches: Sequence[tuple[Row, Search]]) -> str:
 
 
 def flips(run: Run) -> Section:
-    """Which classes the findings leave, and for which."""
+    """Which classes random draws and findings leave, and for which."""
     by_pair = [(pair, run.found(pair["pair"])) for pair in run.tested()]
     plots = [_flips(run, pair, found, number=i) for i, (pair, found) in enumerate(by_pair) if found]
     every = [finding for _, found in by_pair for finding in found]
-    values = {"plots": plots, "at_work": gallery.relations_at_work(every), "found": len(every)}
+    values = {
+        "drawn": flip_matrices.drawn(run),
+        "most_pairs": flip_matrices.MOST_PAIRS,
+        "plots": plots,
+        "at_work": gallery.relations_at_work(every),
+        "found": len(every),
+    }
     return Section("flips", "Which classes flip", "flips.html", values)
 
 

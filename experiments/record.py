@@ -90,6 +90,11 @@ class Run:
     blame: Sequence[Row] = ()
     repair: Row | None = None
     repaired: Sequence[Row] = ()
+    doses: Sequence[Row] = ()
+    flips: Sequence[Row] = ()
+    places: Sequence[Row] = ()
+    bands: Sequence[Row] = ()
+    calibration: Row | None = None
 
     @property
     def complete(self) -> bool:
@@ -217,6 +222,11 @@ def read(run_dir: Path) -> Run:
         blame=content("blame.json", {"pairs": []})["pairs"],
         repair=content("repair.json", None),
         repaired=rows("repair.parquet"),
+        doses=[_with_shares(row) for row in rows("doses.parquet")],
+        flips=rows("flips.parquet"),
+        places=rows("places.parquet"),
+        bands=rows("bands.parquet"),
+        calibration=content("calibration.json", None),
     )
 
 

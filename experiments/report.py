@@ -1,4 +1,4 @@
-"""The report of a run: card.json and one offline HTML page, a pure function of the run directory."""
+"""The report of a run: card.json, tables, and one offline HTML page, a pure function of the run directory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from diverget.store import appearing
-from experiments import wording
+from experiments import page_tables, wording
 from experiments.card import card_of
 from experiments.gallery import picture
 from experiments.record import read, spoken
@@ -37,7 +37,7 @@ def environment() -> Environment:
 
 
 def render(run_dir: Path) -> None:
-    """Write `card.json` and `report.html` into `run_dir`; the same run gives the same bytes.
+    """Write `card.json`, `report.html` and the CSV tables behind it into `run_dir`; the same run gives the same bytes.
 
     Raises:
         FileNotFoundError: `run_dir` has no manifest.
@@ -45,6 +45,7 @@ def render(run_dir: Path) -> None:
     """
     run_dir = Path(run_dir)
     run = read(run_dir)
+    page_tables.write(run)
     env = environment()
     sections = [section(run) for section in SECTIONS]
     bodies = [Markup(env.get_template(section.template).render(section.values)) for section in sections]

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from typing import Any
 
 from experiments import attribution_section, gallery, pictures
 from experiments.arms_section import patchwise
+from experiments.bands_section import bands
+from experiments.beside_section import beside
 from experiments.blame_section import blame
 from experiments.card import control, headline, how_mild, ranked, why_not
+from experiments.criteria import state
 from experiments.diversity import diversity
+from experiments.dose_section import doses
+from experiments.files_section import files
+from experiments.fronts_section import fronts
 from experiments.gap_section import gaps
 from experiments.measured import baseline, flips, rates, search
 from experiments.page import Alert, Section, Tile
+from experiments.places_section import places
 from experiments.record import EVERYTHING, Row, Run, spoken
 from experiments.repair_section import repair
+from experiments.survival_section import survival
 from experiments.wording import count, interval, large, listed, number, percent, plural, size, without_folders
 
 MOSTLY = 0.5
@@ -130,7 +139,7 @@ def opening(run: Run) -> Section:
         "tiles": _tiles(run, pairs[0]) if pairs else [],
         "of": spoken(pairs[0]) if len(pairs) > 1 else None,
         "overview": [_overview(run, pair) for pair in pairs] if len(pairs) > 1 else [],
-        "criteria": (run.summary or {}).get("criteria", []),
+        "criteria": [{**row, "state": state(row)} for row in (run.summary or {}).get("criteria", [])],
         "control": control(run),
     }
     return Section("verdict", "Verdict", "verdict.html", values)
@@ -283,9 +292,23 @@ def card(run: Run) -> Section:
         "files": list(files.values()),
         "data": run.data,
         "timing": run.timing,
+        "calibration": _calibration(run),
+        "covered": [
+            (spoken(pair), pair["quantised_model"]["coverage"])
+            for pair in run.tested()
+            if pair["quantised_model"]["coverage"]
+        ],
         "config": json.dumps(run.manifest["config"], indent=2, ensure_ascii=False),
     }
     return Section("card", "Card", "card.html", values)
+
+
+def _calibration(run: Run) -> Row | None:
+    """How many patches set the ranges of the integer models, from where, and a digest of which they were."""
+    if run.calibration is None:
+        return None
+    ids = ",".join(map(str, run.calibration["ids"]))
+    return {**run.calibration, "digest": hashlib.sha256(ids.encode()).hexdigest()}
 
 
 SECTIONS: tuple[Callable[[Run], Section], ...] = (
@@ -294,16 +317,23 @@ SECTIONS: tuple[Callable[[Run], Section], ...] = (
     data,
     baseline,
     rates,
+    beside,
+    doses,
     gaps,
+    survival,
     search,
     patchwise,
+    fronts,
     flips,
+    places,
     diversity,
     findings,
+    bands,
     attribution_section.attribution,
     blame,
     repair,
     limits,
     card,
+    files,
 )
 """In reading order. A new section is one function, one template and one name here."""

@@ -19,11 +19,13 @@ from diverget.patches import Patches
 from diverget.problem import Problem, pose
 from diverget.randomness import Purpose, generator, integer, key
 from diverget.rates import draw_outcomes
+from diverget.repair import apart
 from diverget.search import Generation
 from diverget.search import search as generations
 from diverget.space import Space
 from diverget.store import Store
 from experiments.data import Material
+from experiments.drawn import keep_clean, keep_drawn
 from experiments.methods import RungConfig
 from experiments.pairs import Pair, Subjects
 from experiments.progress import Screen
@@ -60,22 +62,27 @@ class Run:
 
 
 def baselines(asked: Run, subjects: Subjects) -> None:
-    """Measure every pair on clean patches, and refuse a reference that has learnt nothing: `baseline.json`."""
+    """Measure every pair on clean patches, and refuse a reference that has learnt nothing: `baseline.json`, and what
+    each said of every patch in `clean.npz`."""
     material, store = asked.material, asked.store
     if store.has("baseline.json"):
         return
     patches = material.patches(material.baseline)
     result: dict[str, Any] = {}
+    said: dict[str, np.ndarray] = {}
+    differ: dict[str, np.ndarray] = {}
     with asked.screen.stage("baseline", total=len(subjects.pairs)) as stage:
         for done, pair in enumerate(subjects.pairs):
             stage.to(done, pair.name)
             reference, quantised = _predict(asked.pool, pair, patches)
             check_better_than_chance(pair.reference.name, reference, patches.labels)
+            steps = pair.reference.output_step, pair.quantised.output_step
+            said[pair.name], differ[pair.name] = quantised.argmax(axis=1), apart(reference, quantised, steps)
             found = baseline(
                 reference,
                 quantised,
                 patches.labels,
-                steps=(pair.reference.output_step, pair.quantised.output_step),
+                steps=steps,
                 class_names=material.class_names,
             )
             right = (reference.argmax(axis=1) == patches.labels).astype(int)
@@ -86,6 +93,8 @@ def baselines(asked: Run, subjects: Subjects) -> None:
             for kind, model in (("reference", pair.reference), ("quantised", pair.quantised)):
                 found[f"throughput_{kind}"] = _throughput(asked.pool, model, patches)
             result[pair.name] = found
+    blocks = material.split.blocks[material.assessed]
+    keep_clean(store, patches, said, differ, assessed=material.assessed, assessed_blocks=blocks)
     store.write_json("baseline.json", result)
 
 
@@ -107,7 +116,10 @@ def _throughput(pool: ThreadPoolExecutor, model: Model, patches: Patches) -> flo
 
 
 def rates(asked: Run, number: int, pair: Pair) -> None:
-    """Measure how often: random draws of every relation, and of all together, in every tier: `rates/part-*.parquet`."""
+    """Measure how often: random draws of every relation, and of all together, in every tier: `rates/part-*.parquet`.
+
+    What came of each draw is kept beside it, in `rates/outcomes-*.npz`.
+    """
     config, name = asked.config, f"rates/part-{number:02d}.parquet"
     if asked.store.has(name):
         return
@@ -119,20 +131,25 @@ def rates(asked: Run, number: int, pair: Pair) -> None:
     draws = 1 if pair.control else config.rates.draws
     problem = asked.pose(pair, asked.material.rated)
     rows = []
+    kept: dict[tuple[str, str], np.ndarray] = {}
     with asked.screen.stage(f"rates   {pair.name}", total=len(wanted)) as stage:
         for done, (tier, relation) in enumerate(wanted):
             stage.to(done, f"{tier} {relation}")
             space = config.space_in(tier, None if relation == EVERYTHING else relation)
             patches = asked.material.patches(asked.material.rated, space)
             outcomes = draw_outcomes(problem, space, patches, draws=draws, seed=config.seed, name=relation)
+            kept[tier, relation] = outcomes
             rng = generator(config.seed, Purpose.BOOTSTRAP, key(tier), key(relation))
-            rows.append(_rate_row(pair, tier, relation, outcomes, patches.blocks, rng))
+            rows.append(rate_row(pair, tier, relation, outcomes, patches.blocks, rng))
+    keep_drawn(asked.store, number, pair.name, problem.patches, kept)
     asked.store.write_table(name, rows, tables.RATES)
 
 
-def _rate_row(
+def rate_row(
     pair: Pair, tier: str, relation: str, outcomes: np.ndarray, blocks: np.ndarray, rng: np.random.Generator
 ) -> dict[str, Any]:
+    """One row of rates: counts of `outcomes` (n, draws), and rates with their intervals over the blocks (n,)."""
+
     def count(*which: Outcome) -> np.ndarray:
         total: np.ndarray = np.isin(outcomes, which).sum(axis=1)
         return total

@@ -220,7 +220,7 @@ def test_another_number_gives_another_page(tmp_path: Path) -> None:
 
 def test_the_page_says_all_that_matters(page: Page) -> None:
     for words in (
-        "✗ not met agreement >= 0.99",
+        "✗ fail: not met agreement >= 0.99",
         "a model against itself: 0 findings",
         "CONV_3D ×3",
         "none: no assessed patch shares a pixel",
@@ -316,17 +316,24 @@ def test_sections_stand_in_reading_order(page: Page) -> None:
         "data",
         "baseline",
         "rates",
+        "beside",
+        "severities",
         "gaps",
+        "survival",
         "search",
         "patches",
+        "fronts",
         "flips",
+        "places",
         "kinds",
         "findings",
+        "bands",
         "attribution",
         "blame",
         "repair",
         "limits",
         "card",
+        "tables",
     )
     assert [i for i in page.ids if i in anchors] == list(anchors)
     assert len(SECTIONS) == len(anchors)
