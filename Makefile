@@ -24,11 +24,12 @@ bench: $(INSTALLED)
 	$(BIN)/python -m tests.bench.search
 	$(BIN)/python -m tests.bench.evolution
 	$(BIN)/python -m tests.bench.lowering
+	$(BIN)/python -m tests.bench.sweep
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed, and none was found; name one: make PYTHON=/path/to/python3"; exit 2; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[tensorflow,onnx,repair,envi,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[tensorflow,onnx,repair,envi,dask,slurm,dev]'
 	touch $@
 
 clean:

@@ -12,8 +12,8 @@ import numpy as np
 from diverget.models.zoo import ALL as ARCHITECTURES
 from diverget.patches import draw_field, fields_under
 from diverget.randomness import Purpose, generator
-from diverget.space import Space
 from experiments.data import Material, check_material, describe, gather
+from experiments.doses import queries_of
 from experiments.gaps import most_queries
 from experiments.parts import named
 from experiments.run import directory
@@ -50,26 +50,16 @@ def estimate(config: RunConfig, out: Path) -> Iterator[str]:
     for note in told["notes"]:
         yield f"note: {note}"
     yield f"run directory: {place}" + (" (begun: the run would go on)" if place.exists() else "")
-    patches = told["assessed"]
-    spaces = len(config.rates.tiers) * (len(config.relations) + 1)
-    pairs = len(config.references) * len(config.quantisations)
-    controls = len(config.references) if config.control else 0
-    baseline = 2 * len(material.baseline) * (pairs + controls)
-    rates = 2 * spaces * len(material.rated) * (config.rates.draws * pairs + controls)
-    search = int(config.search.budget * (pairs + CONTROL_SHARE * controls))
+    pairs, controls = _sides(config)
     space = config.space_in(config.tier)
-    yield f"patches assessed: {patches}; pairs: {pairs}; controls: {controls}; space: {space.dimensions} dimensions"
-    mine = config.patchwise
-    courses = 0 if mine is None else len(config.rungs) * (mine.repeats * pairs + controls)
-    patchwise = 0 if mine is None else sum(map(mine.budget_of, mine.arms)) * len(material.assessed) * courses
-    gaps = most_queries(config, len(material.assessed)) * (pairs + controls)
-    total = baseline + rates + gaps + search + patchwise
-    told_of = (
-        f"baseline {baseline:,}, rates {rates:,}, gaps at most {gaps:,}, search {search:,}, patch by patch at most "
-        f"{patchwise:,}"
+    yield (
+        f"patches assessed: {told['assessed']}; pairs: {pairs}; controls: {controls}; space: {space.dimensions} "
+        "dimensions"
     )
-    yield f"queries: {told_of}; in all {total:,}, and shrinking"
-    each = _seconds_to_distort(config, material, space)
+    asked = queries(config, material)
+    total = sum(asked.values())
+    yield f"queries: {', '.join(f'{stage} {n:,}' for stage, n in asked.items())}; in all {total:,}, and shrinking"
+    each = seconds_to_distort(config, material)
     side, wide = material.patch_shape[0], material.patch_shape[0] + 2 * sum(space.margins(material.patch_shape[:2]))
     if wide > WIDE * side:
         yield (
@@ -84,8 +74,35 @@ def estimate(config: RunConfig, out: Path) -> Iterator[str]:
     )
 
 
-def _seconds_to_distort(config: RunConfig, material: Material, space: Space) -> float:
+def _sides(config: RunConfig) -> tuple[int, int]:
+    """How many pairs are under test, and how many controls."""
+    pairs = len(config.references) * len(config.quantisations)
+    return pairs, len(config.references) if config.control else 0
+
+
+def queries(config: RunConfig, material: Material) -> dict[str, int]:
+    """The queries of each stage, by the words that tell of it."""
+    pairs, controls = _sides(config)
+    spaces = len(config.rates.tiers) * (len(config.relations) + 1)
+    rated, mine = len(material.rated), config.patchwise
+    courses = 0 if mine is None else len(config.rungs) * (mine.repeats * pairs + controls)
+    return {
+        "baseline": 2 * len(material.baseline) * (pairs + controls),
+        "rates": 2 * spaces * rated * (config.rates.draws * pairs + controls),
+        "at severities": (
+            pairs * queries_of(config, rated, control=False) + controls * queries_of(config, rated, control=True)
+        ),
+        "gaps at most": most_queries(config, len(material.assessed)) * (pairs + controls),
+        "search": int(config.search.budget * (pairs + CONTROL_SHARE * controls)),
+        "patch by patch at most": (
+            0 if mine is None else sum(map(mine.budget_of, mine.arms)) * len(material.assessed) * courses
+        ),
+    }
+
+
+def seconds_to_distort(config: RunConfig, material: Material) -> float:
     """Seconds that one patch takes under a random chain of the space, one query of two being distorted."""
+    space = config.space_in(config.tier)
     patches = material.patches(material.assessed[:TIMED], space)
     rows = np.arange(len(patches))
     margins = space.margins(material.patch_shape[:2])

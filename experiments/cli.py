@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +14,12 @@ for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_variable] = "1"
 
 import typer
+
+from experiments.bad_input import NOT_MET
+from experiments.bad_input import told as _told
+from experiments.cli_gate import compare, gate
+from experiments.cli_setup import init, schema
+from experiments.cli_sweep import sweep
 
 app = typer.Typer(
     add_completion=False,
@@ -31,51 +36,6 @@ Override = Annotated[
 Out = Annotated[Path, typer.Option("--out", help="folder that receives <name>-<digest>/")]
 RunDir = Annotated[Path, typer.Argument(help="a run directory", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="as JSON, for programs")]
-
-DONE, NOT_MET, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-
-
-@contextmanager
-def _told(*, resume: Callable[[], str | None] = lambda: None) -> Iterator[None]:
-    """Turn bad input into one message and exit code 2, and Ctrl-C into 130 with the way to go on."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        try:
-            advice = resume()
-        except (ValueError, OSError) as error:
-            advice = f"No report could be written ({_sentence(error)})"
-        typer.echo("\nInterrupted." + (f" {advice}" if advice else ""), err=True)
-        raise typer.Exit(INTERRUPTED) from None
-    except MemoryError:
-        typer.echo(
-            "error: Expected the data and the patches to fit into memory, got no more of it; lower `split.assessed`, "
-            "`split.baseline` or `workers`, or take a smaller scene. Nothing evaluated is lost.",
-            err=True,
-        )
-        raise typer.Exit(BAD_INPUT) from None
-    except (ValueError, OSError) as error:
-        typer.echo(f"error: {_sentence(error)}", err=True)
-        raise typer.Exit(BAD_INPUT) from None
-
-
-def _sentence(error: Exception) -> str:
-    if isinstance(error, OSError) and error.errno is not None and error.strerror:
-        import errno
-
-        where = f" {error.filename}" if error.filename else ""
-        if error.errno == errno.ENOSPC:
-            return (
-                f"Expected room on the disk for{where or ' the run'}, got none left; free some, then run the same "
-                "again: nothing evaluated is lost."
-            )
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            return (
-                f"Expected permission for{where}, got “{error.strerror}”; choose another --out, or change its "
-                "permissions."
-            )
-        return f"{error.strerror}:{where}."
-    return str(error)
 
 
 @app.command()
@@ -148,19 +108,29 @@ def _summary(place: Path, say: Callable[[str], None]) -> None:
     card = json.loads((place / "card.json").read_text(encoding="utf-8"))
     say("")
     say(card["verdict"])
+    for row in card["criteria"]:
+        if row["state"] != "pass":
+            say(f"{'warning' if row['state'] == 'warn' else 'failed'}: {row['told']}")
     say(f"report: {place / 'report.html'}")
     say(f"replay: diverget replay {place} --all")
 
 
 @app.command()
 def check(config: Config, override: Override = None, out: Out = Path("runs")) -> None:
-    """Validate a config or a study and its data, show it resolved and what it would cost. Nothing is trained or run."""
+    """Validate a config, a study or a sweep, and its data; show what it means and would cost. Nothing is run."""
     from experiments.check import estimate
-    from experiments.config import load, read_tree
+    from experiments.config import SWEEP, load, read_tree
     from experiments.study import load_study
+    from experiments.sweep import load_sweep
+    from experiments.sweep_run import sweep_lines
 
     with _told():
-        if "runs" in read_tree(config):
+        tree = read_tree(config)
+        if SWEEP in tree:
+            for line in sweep_lines(load_sweep(config, overrides=override or []), out):
+                typer.echo(line)
+            return
+        if "runs" in tree:
             runs = load_study(config, overrides=override or []).runs
         else:
             runs = {"": load(config, overrides=override or [])}
@@ -345,6 +315,10 @@ def list_(
         typer.echo(json.dumps(rows, indent=1))
     else:
         table(kind, rows)
+
+
+for _command in (sweep, schema, init, gate, compare):
+    app.command()(_command)
 
 
 def main() -> None:

@@ -30,10 +30,23 @@ def known_limits(limits: dict[str, float]) -> dict[str, float]:
 
 
 class RatesConfig(Strict):
-    """Random draws: how often."""
+    """Random draws: how often; `doses` are severities at which every relation is drawn alone as well, none for none."""
 
-    tiers: tuple[Literal["in_spec", "stress"], ...] = ("in_spec", "stress")
-    draws: int = Field(4, ge=1)
+    tiers: tuple[Literal["in_spec", "stress"], ...] = Field(
+        ("in_spec", "stress"), description="The bounds that are drawn from."
+    )
+    draws: int = Field(4, ge=1, description="Random chains a patch and tier.")
+    doses: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+        (0.2, 0.4, 0.6, 0.8, 1.0), description="Severities at which every relation is drawn alone, ascending."
+    )
+    dose_draws: int = Field(2, ge=1, description="Random draws a patch and dose.")
+
+    @field_validator("doses")
+    @classmethod
+    def _ascending(cls, doses: tuple[float, ...]) -> tuple[float, ...]:
+        if list(doses) != sorted(set(doses)):
+            raise ValueError(f"expected severities from the mildest to the harshest, each once, got {list(doses)}")
+        return doses
 
     @field_validator("tiers")
     @classmethod
@@ -46,8 +59,8 @@ class RatesConfig(Strict):
 class RungConfig(Strict):
     """One rung of a ladder: the tier of the space and the limits in force."""
 
-    tier: Literal["in_spec", "stress"] = "stress"
-    limits: dict[str, float] = Field({})
+    tier: Literal["in_spec", "stress"] = Field("stress", description="Bounds of the space.")
+    limits: dict[str, float] = Field({}, description="How far a follow-up may be from its source, by limit.")
 
     @field_validator("limits")
     @classmethod
@@ -67,13 +80,19 @@ class RungConfig(Strict):
 class PatchwiseConfig(Strict):
     """Every patch a search of its own. Budgets are counted in queries a patch."""
 
-    arms: tuple[str, ...] = ("boundary", "random")
-    budget: int = Field(200, ge=2)
-    budgets: dict[str, Annotated[int, Field(ge=2)]] = Field({})
-    until: Literal["revealed", "apart", "spent"] = "revealed"
-    labelled: bool = True
-    repeats: int = Field(1, ge=1)
-    ladder: tuple[RungConfig, ...] = ()
+    arms: tuple[str, ...] = Field(("boundary", "random"), description="Ways of searching; see `diverget list arms`.")
+    budget: int = Field(200, ge=2, description="Queries a patch and arm.")
+    budgets: dict[str, Annotated[int, Field(ge=2)]] = Field(
+        {}, description="Other budgets for some arms, in queries a patch."
+    )
+    until: Literal["revealed", "apart", "spent"] = Field(
+        "revealed", description="When a search ends: a finding, any disagreement, or the budget."
+    )
+    labelled: bool = Field(True, description="Whether labelled patches alone are searched.")
+    repeats: int = Field(1, ge=1, description="Times that everything is done, with seeds of their own.")
+    ladder: tuple[RungConfig, ...] = Field(
+        (), description="Tiers and limits, one search under each; left out, the run's own."
+    )
 
     @field_validator("arms")
     @classmethod
@@ -114,18 +133,18 @@ class PatchwiseConfig(Strict):
 class GapsConfig(Strict):
     """Boundary gaps: looks at each ray, and halvings of the cell in which a model leaves its class."""
 
-    tier: Literal["in_spec", "stress"] = "stress"
-    grid: int = Field(GRID, ge=1, le=1000)
-    halvings: int = Field(HALVINGS, ge=0, le=40)
+    tier: Literal["in_spec", "stress"] = Field("stress", description="Bounds of the rays.")
+    grid: int = Field(GRID, ge=1, le=1000, description="Looks at each ray.")
+    halvings: int = Field(HALVINGS, ge=0, le=40, description="Of the cell in which a network leaves its class.")
 
 
 class SearchConfig(Strict):
     """Search: whether, and how mild. The budget is counted in queries (one patch through one model)."""
 
-    optimiser: str = "nsga2"
-    objectives: tuple[str, ...] = ("js_divergence", "severity")
-    population: int = Field(24, ge=4)
-    budget: int = Field(200_000, ge=1)
+    optimiser: str = Field("nsga2", description="See `diverget list optimisers`.")
+    objectives: tuple[str, ...] = Field(("js_divergence", "severity"), description="See `diverget list objectives`.")
+    population: int = Field(24, ge=4, description="Candidates a generation.")
+    budget: int = Field(200_000, ge=1, description="Queries a pair: one patch through one network is one.")
 
     @field_validator("optimiser")
     @classmethod

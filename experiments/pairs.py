@@ -149,7 +149,7 @@ def _reference(
             file = _converted(keras, "float32", None, config, cache, trust)
     model = keep(store, asked.label, file, prepared, material, (asked.kernels, asked.threads))
     if keras is not None:
-        difference = _float_check(keras, model, material, trust)
+        difference = _float_check(keras, model, material, cache, trust)
         _keep_keras(store, asked.label, keras)
     return _Reference(
         asked.label,
@@ -178,14 +178,14 @@ def _keep_keras(store: Store, label: str, keras: Path) -> None:
             shutil.copyfile(keras, temporary)
 
 
-def _float_check(keras: Path, model: Deployed, material: Material, trust: bool) -> float:
+def _float_check(keras: Path, model: Deployed, material: Material, cache: Path, trust: bool) -> float:
     """The largest difference of probability between Keras and its float32 .tflite.
 
     Raises:
         ValueError: more than `FLOAT_TOLERANCE`: the conversion changed the network.
     """
     z = model.preprocessing.apply(material.patches(material.assessed[:CHECKED]).source())
-    difference = quantise.float_check(keras, model.path, z, trust=trust)
+    difference = quantise.float_check(keras, model.path, z, cache=cache, trust=trust)
     if not difference <= FLOAT_TOLERANCE:
         raise ValueError(
             f"Expected the float32 .tflite of {model.name!r} within {FLOAT_TOLERANCE:g} of {keras.name}, got a "
@@ -232,7 +232,7 @@ def _quantised(
         file = keras if is_deployed(keras) else _converted(keras, way, calibration, config, cache, trust)
     model = keep(store, label, file, prepared, material, (asked.kernels, asked.threads))
     checked = asked.path is not None or (trained is not None and way == "float32")
-    difference = _float_check(keras, model, material, trust) if checked else None
+    difference = _float_check(keras, model, material, cache, trust) if checked else None
     return model, difference, told_of(asked, trained, model.path)
 
 

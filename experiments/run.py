@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import platform
-from collections import Counter
-from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from diverget import tables
-from diverget.attribution import KINDS
 from diverget.store import Store
-from experiments import attribution, criteria, data, found, gaps, stages
+from experiments import attribution, bands, data, doses, found, gaps, stages
+from experiments.gate import conclude
 from experiments.pairs import Subjects, prepare
 from experiments.patchwise import patchwise, refuse_arms
 from experiments.progress import Screen
-from experiments.record import EVERYTHING, enough
 from experiments.report import render
 from experiments.schema import RunConfig
 
@@ -51,9 +47,10 @@ def directory(config: RunConfig, out: Path) -> Path:
 
 
 def run(config: RunConfig, out: Path, screen: Screen) -> tuple[Path, bool]:
-    """Carry the assessment of `config` to its end: (the run directory, whether all criteria were met).
+    """Carry the assessment of `config` to its end: (the run directory, whether no criterion failed).
 
-    A run that was stopped, at whatever instant, goes on where it stood and ends with the same bytes.
+    A run that was stopped, at whatever instant, goes on where it stood and ends with the same bytes. One that is
+    complete is judged by the criteria of `config` and measures nothing.
 
     Raises:
         ValueError, OSError: the config, the data or a model cannot be used; what was evaluated stays.
@@ -61,8 +58,10 @@ def run(config: RunConfig, out: Path, screen: Screen) -> tuple[Path, bool]:
     store = Store(directory(config, out))
     if store.has("summary.json"):
         screen.say("complete already; the report is written anew")
-        render(store.root)
-        return store.root, bool(store.read_json("summary.json")["criteria_met"])
+        with store.alone():
+            judged = conclude(store, config.asked_criteria)
+            render(store.root)
+        return store.root, judged.passed
     with store.alone():
         return store.root, _carry_out(config, store, screen, cache=out / "cache")
 
@@ -83,6 +82,7 @@ def _carry_out(config: RunConfig, store: Store, screen: Screen, *, cache: Path) 
         stages.baselines(asked, subjects)
         for number, pair in enumerate(subjects.pairs):
             stages.rates(asked, number, pair)
+            doses.doses(asked, number, pair)
             gaps.gaps(asked, number, pair)
             stages.search(asked, number, pair)
         rows = [
@@ -90,11 +90,13 @@ def _carry_out(config: RunConfig, store: Store, screen: Screen, *, cache: Path) 
         ]
         if not store.has("rates.parquet"):
             store.write_table("rates.parquet", rows, tables.RATES)
+        doses.joined(asked, subjects)
         gaps.joined(asked, subjects)
         patchwise(asked, subjects)
         findings = found.findings(asked, subjects)
-        kinds = attribution.attribution(asked, subjects, findings)
-    return _conclude(asked, subjects, rows, findings, kinds)
+        attribution.attribution(asked, subjects, findings)
+        bands.bands(asked, subjects, findings)
+    return _conclude(asked, subjects)
 
 
 def _manifest(config: RunConfig, store: Store) -> None:
@@ -145,71 +147,12 @@ def _runs_onnx(config: RunConfig) -> bool:
     return any(path is not None and path.suffix == ".onnx" for path in paths)
 
 
-def _conclude(
-    asked: stages.Run,
-    subjects: Subjects,
-    rates: Sequence[dict[str, Any]],
-    findings: Sequence[dict[str, Any]],
-    kinds: Mapping[int, str] | None,
-) -> bool:
-    store, config = asked.store, asked.config
-    base = store.read_json("baseline.json")
-    measured = {
-        pair.name: _metrics(config, pair.name, base[pair.name], rates, findings, kinds)
-        for pair in subjects.pairs
-        if not pair.control
-    }
-    statements = criteria.check(config.criteria, measured)
-    control = sum(row["control"] for row in findings)
-    drawn = sum(row["revealed"] + row["moved_apart"] for row in rates if row["control"])
-    walked = store.read_table("patchwise.parquet") if store.has("patchwise.parquet") else []
-    parted = sum(row["apart"] is not None for row in walked if row["control"])
-    passed = control + drawn + parted == 0
-    met = all(statement["met"] for statement in statements) and passed
+def _conclude(asked: stages.Run, subjects: Subjects) -> bool:
     _timing(asked, subjects)
-    store.write_json(
-        "summary.json",
-        {
-            "control_findings": control,
-            "control_passed": passed,
-            "unconfirmed": sum(not row["confirmed"] for row in findings),
-            "criteria": statements,
-            "criteria_met": met,
-            "complete": True,
-            "interrupted": False,
-        },
-    )
+    judged = conclude(asked.store, asked.config.asked_criteria)
     with asked.screen.stage("report"):
-        render(store.root)
-    return met
-
-
-def _metrics(
-    config: RunConfig,
-    pair: str,
-    base: dict[str, Any],
-    rates: Sequence[dict[str, Any]],
-    findings: Sequence[dict[str, Any]],
-    kinds: Mapping[int, str] | None,
-) -> dict[str, float | None]:
-    rung = config.own_rung.name
-    mine = [row for row in findings if row["pair"] == pair and row["rung"] == rung and row["confirmed"]]
-    accuracies = base["accuracy_reference"], base["accuracy_quantised"]
-    known = None not in accuracies
-    measured: dict[str, float | None] = {
-        "agreement": base["agreement"],
-        "accuracy_drop": accuracies[0] - accuracies[1] if known else None,
-        "findings": len(mine),
-        "minimal_severity": min((row["severity"] for row in mine), default=1.0),
-    }
-    if kinds is not None:
-        told = Counter(kinds[row["finding"]] for row in mine)
-        measured.update({f"findings.{kind}": told[kind] for kind in KINDS})
-    for row in rates:
-        if row["pair"] == pair and row["relation"] == EVERYTHING and enough(row):
-            measured[f"revealed_rate.{row['tier']}"] = row["revealed_rate"]
-            measured[f"revealed_rate.{row['tier']}.upper"] = row["revealed_upper"]
-    return measured
+        render(asked.store.root)
+    return judged.passed
 
 
 def _timing(asked: stages.Run, subjects: Subjects) -> None:

@@ -21,6 +21,7 @@ import relations
 from diverget.models.compress.table import compression
 from diverget.models.zoo import ALL as ARCHITECTURES
 from diverget.space import Space
+from experiments.criteria import Criterion, CriterionConfig
 from experiments.identity import by_content, content_digest
 from experiments.methods import GapsConfig, PatchwiseConfig, RatesConfig, RungConfig, SearchConfig, known_limits
 from experiments.parts import (
@@ -42,27 +43,44 @@ from experiments.parts import (
 class RunConfig(Strict):
     """One assessment, complete."""
 
-    name: str = Field(pattern=r"^[\w.-]+$")
-    seed: int = Field(0, ge=0)
-    scene: SceneConfig | None = None
-    images: ImagesConfig | None = None
-    split: SplitConfig = SplitConfig()
-    references: tuple[Annotated[ReferenceConfig, as_key("zoo")], ...] = Field(min_length=1)
-    quantisations: tuple[Annotated[QuantisedConfig, BeforeValidator(as_version)], ...] = Field(min_length=1)
-    space: Annotated[SpaceConfig, as_key("name")] | None = None
-    relations: tuple[RelationConfig, ...] = Field(min_length=1)
-    tier: Literal["in_spec", "stress"] = "stress"
-    limits: dict[str, float] = Field({"psnr": 20.0})
-    rates: RatesConfig = RatesConfig()
-    gaps: GapsConfig | None = None
-    search: SearchConfig = SearchConfig()
-    patchwise: PatchwiseConfig | None = None
-    attribution: bool = True
-    control: bool = True
-    criteria: tuple[str, ...] = ()
-    workers: int = Field(2, ge=1, le=64)
-    conversion_seconds: float = Field(900, gt=0)
-    compression_seconds: float = Field(14_400, gt=0)
+    name: str = Field(pattern=r"^[\w.-]+$", description="Of the run; its directory starts with it.")
+    seed: int = Field(0, ge=0, description="Of every random draw.")
+    scene: SceneConfig | None = Field(None, description="Hyperspectral data; either this or `images`.")
+    images: ImagesConfig | None = Field(None, description="Images; either this or `scene`.")
+    split: SplitConfig = Field(SplitConfig(), description="Which patches train, calibrate and are assessed.")
+    references: tuple[Annotated[ReferenceConfig, as_key("zoo")], ...] = Field(
+        min_length=1, description="The float networks."
+    )
+    quantisations: tuple[Annotated[QuantisedConfig, BeforeValidator(as_version)], ...] = Field(
+        min_length=1, description="The versions under test, of every reference."
+    )
+    space: Annotated[SpaceConfig, as_key("name")] | None = Field(
+        None, description="A named space in place of `relations`."
+    )
+    relations: tuple[RelationConfig, ...] = Field(
+        min_length=1, description="Natural distortions, applied in acquisition order."
+    )
+    tier: Literal["in_spec", "stress"] = Field(
+        "stress", description="Bounds of the search: what flying sensors are measured to do, or far harsher."
+    )
+    limits: dict[str, float] = Field(
+        {"psnr": 20.0},
+        description="How far a follow-up may be from its source, by limit: PSNR in dB, spectral angle in rad.",
+    )
+    rates: RatesConfig = Field(RatesConfig(), description="Random draws: how often.")
+    gaps: GapsConfig | None = Field(
+        None, description="Where each network leaves its class, relation by relation; left out, not measured."
+    )
+    search: SearchConfig = Field(SearchConfig(), description="One search over all patches: whether, and how mild.")
+    patchwise: PatchwiseConfig | None = Field(None, description="Every patch a search of its own; left out, none.")
+    attribution: bool = Field(True, description="Whether findings are put down to quantisation, kernels or runtime.")
+    control: bool = Field(True, description="Whether each network is tested against itself as well.")
+    criteria: tuple[Annotated[CriterionConfig, as_key("fail")], ...] = Field(
+        (), description="What the run must reach, such as `agreement >= 0.99`; exit code 1 otherwise."
+    )
+    workers: int = Field(2, ge=1, le=64, description="Threads that ask the networks; no result depends on them.")
+    conversion_seconds: float = Field(900, gt=0, description="Time limit of one conversion, in s.")
+    compression_seconds: float = Field(14_400, gt=0, description="Time limit of one compression, in s.")
 
     @model_validator(mode="before")
     @classmethod
@@ -82,15 +100,6 @@ class RunConfig(Strict):
         return {**standing, **tree}
 
     _known_limits = field_validator("limits")(known_limits)
-
-    @field_validator("criteria")
-    @classmethod
-    def _readable_criteria(cls, criteria: tuple[str, ...]) -> tuple[str, ...]:
-        from experiments.criteria import parse
-
-        for text in criteria:
-            parse(text)
-        return criteria
 
     @model_validator(mode="after")
     def _consistent(self) -> RunConfig:
@@ -215,6 +224,11 @@ class RunConfig(Strict):
         ladder = self.patchwise.ladder if self.patchwise is not None else ()
         return ladder or (self.own_rung,)
 
+    @property
+    def asked_criteria(self) -> tuple[Criterion, ...]:
+        """What every pair has to meet."""
+        return tuple(entry.criterion for entry in self.criteria)
+
     def effective(self) -> dict[str, Any]:
         """The whole config in JSON's types, defaults included."""
         return self.model_dump(mode="json")
@@ -231,6 +245,8 @@ class RunConfig(Strict):
     def digest(self) -> str:
         """SHA-256 of all that determines the result: the config, with every file named by its content.
 
+        Criteria judge a result and do not change it: they count as if there were none.
+
         Raises:
             FileNotFoundError: a file is not there.
             ValueError: an ENVI header cannot be read or has no data file.
@@ -238,6 +254,7 @@ class RunConfig(Strict):
         content = self.effective()
         for neutral in ("workers", "conversion_seconds", "compression_seconds"):
             content.pop(neutral)
+        content["criteria"] = []
         content["declared"] = [
             {tier: entry.relation.bounds(tier) for tier in relations.TIERS} for entry in self.relations
         ]

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from diverget.locks import locked
 from diverget.models import saved_model
 from diverget.models.child import Emit, ModelError, run
 from diverget.models.keras_file import (
@@ -86,43 +87,51 @@ def convert(
     arrays: dict[str, np.ndarray] = {}
     if quantisation.needs_calibration:
         arrays["z"] = _calibration(calibration, found, keras_path, quantisation)
-    saved = found.family == saved_model.FAMILY
-    network = saved_model.directory_digest(keras_path) if saved else network_digest(keras_path)
-    settings = {"network": network, "quantisation": quantisation.name, "family": found.family}
+    settings = {"network": _digest(keras_path, found), "quantisation": quantisation.name, "family": found.family}
     key = sha256(json.dumps([FORMAT, settings, versions()], sort_keys=True).encode())
     for array in arrays.values():
         key.update(f"{array.shape} ".encode() + array.tobytes())
     cache = Path(cache)
     cache.mkdir(parents=True, exist_ok=True)
     target = cache / f"{keras_path.stem}-{quantisation.name}-{key.hexdigest()[:16]}.tflite"
-    if target.is_file():
-        return target
-    with tempfile.TemporaryDirectory(prefix=".conversion-", dir=cache) as folder:
-        np.savez(f"{folder}/arrays.npz", **arrays)  # type: ignore[arg-type]
-        run(
-            convert_job,
-            {
-                "keras": str(keras_path),
-                "family": found.family,
-                "trust": trust,
-                "quantisation": quantisation.name,
-                "arrays": f"{folder}/arrays.npz",
-                "tflite": f"{folder}/network.tflite",
-            },
-            task=f"the conversion of {keras_path} to {quantisation.name}",
-            advice=ADVICE,
-            timeout=timeout,
-        )
-        os.replace(f"{folder}/network.tflite", target)
+    with locked(target):
+        if target.is_file():
+            return target
+        with tempfile.TemporaryDirectory(prefix=".conversion-", dir=cache) as folder:
+            np.savez(f"{folder}/arrays.npz", **arrays)  # type: ignore[arg-type]
+            run(
+                convert_job,
+                {
+                    "keras": str(keras_path),
+                    "family": found.family,
+                    "trust": trust,
+                    "quantisation": quantisation.name,
+                    "arrays": f"{folder}/arrays.npz",
+                    "tflite": f"{folder}/network.tflite",
+                },
+                task=f"the conversion of {keras_path} to {quantisation.name}",
+                advice=ADVICE,
+                timeout=timeout,
+            )
+            os.replace(f"{folder}/network.tflite", target)
     return target
 
 
 def float_check(
-    keras_path: Path, tflite_path: Path, z: np.ndarray, *, timeout: float = 600, trust: bool = False
+    keras_path: Path,
+    tflite_path: Path,
+    z: np.ndarray,
+    *,
+    cache: Path | None = None,
+    timeout: float = 600,
+    trust: bool = False,
 ) -> float:
     """The largest difference of probability between Keras and the .tflite file on prepared inputs z.
 
     A float32 conversion stays below 1e-5.
+
+    Args:
+        cache: directory where the outputs of Keras are kept; None asks it every time.
 
     Raises:
         FileNotFoundError, ValueError: as `convert` does.
@@ -130,6 +139,30 @@ def float_check(
     keras_path, z = Path(keras_path), np.ascontiguousarray(z, dtype=np.float32)
     found = _inspected(keras_path, trust)
     model = load(tflite_path, preprocessing=identity(), name=Path(tflite_path).stem)
+    if cache is None:
+        outputs = _outputs(keras_path, found, z, trust, timeout)
+    else:
+        settings = {"network": _digest(keras_path, found), "shape": z.shape}
+        key = sha256(json.dumps([FORMAT, settings, versions()], sort_keys=True).encode() + z.tobytes()).hexdigest()
+        cache = Path(cache)
+        cache.mkdir(parents=True, exist_ok=True)
+        target = cache / f"{keras_path.stem}-outputs-{key[:16]}.npy"
+        with locked(target):
+            if not target.is_file():
+                with tempfile.TemporaryDirectory(prefix=".conversion-", dir=cache) as folder:
+                    np.save(f"{folder}/outputs.npy", _outputs(keras_path, found, z, trust, timeout))
+                    os.replace(f"{folder}/outputs.npy", target)
+        outputs = np.load(target, allow_pickle=False)
+    expected = softmax(outputs) if model.logits else outputs
+    return float(np.abs(expected - model.infer(z)).max())
+
+
+def _digest(path: Path, found: KerasFile) -> str:
+    return saved_model.directory_digest(path) if found.family == saved_model.FAMILY else network_digest(path)
+
+
+def _outputs(keras_path: Path, found: KerasFile, z: np.ndarray, trust: bool, timeout: float) -> np.ndarray:
+    """What Keras gives for z, (n, k)."""
     with tempfile.TemporaryDirectory() as folder:
         np.savez(f"{folder}/arrays.npz", z=z)
         run(
@@ -145,9 +178,8 @@ def float_check(
             advice="check that Keras itself opens the file",
             timeout=timeout,
         )
-        outputs = np.load(f"{folder}/outputs.npy", allow_pickle=False).reshape(len(z), -1)
-    expected = softmax(outputs) if model.logits else outputs
-    return float(np.abs(expected - model.infer(z)).max())
+        outputs: np.ndarray = np.load(f"{folder}/outputs.npy", allow_pickle=False).reshape(len(z), -1)
+    return outputs
 
 
 def _reason_against(path: Path, found: KerasFile, quantisation: Quantisation) -> str | None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from diverget.locks import locked
 from diverget.models.child import Emit, ModelError, run
 from diverget.models.zoo import Architecture
 
@@ -108,22 +109,23 @@ def train(
     cache = Path(cache)
     cache.mkdir(parents=True, exist_ok=True)
     network, record = cache / f"{architecture.name}-{key[:16]}.keras", cache / f"{architecture.name}-{key[:16]}.json"
-    from_cache = network.is_file() and record.is_file()
-    if not from_cache:
-        with tempfile.TemporaryDirectory(prefix=".training-", dir=cache) as folder:
-            np.savez(f"{folder}/arrays.npz", **arrays)  # type: ignore[arg-type]
-            told = run(
-                fit,
-                settings | {"arrays": f"{folder}/arrays.npz", "network": f"{folder}/network.keras"},
-                task=f"the training of {architecture.name!r} on {len(x)} patches",
-                advice="use smaller patches or a smaller batch, or train elsewhere and give the .keras file",
-                timeout=timeout,
-                on_event=on_event,
-            )
-            Path(folder, "record.json").write_text(json.dumps(told) + "\n", encoding="utf-8")
-            # The record comes last: an entry without it does not count.
-            os.replace(f"{folder}/network.keras", network)
-            os.replace(f"{folder}/record.json", record)
+    with locked(network):  # Of two runs that want the same network one trains it and the other waits.
+        from_cache = network.is_file() and record.is_file()
+        if not from_cache:
+            with tempfile.TemporaryDirectory(prefix=".training-", dir=cache) as folder:
+                np.savez(f"{folder}/arrays.npz", **arrays)  # type: ignore[arg-type]
+                told = run(
+                    fit,
+                    settings | {"arrays": f"{folder}/arrays.npz", "network": f"{folder}/network.keras"},
+                    task=f"the training of {architecture.name!r} on {len(x)} patches",
+                    advice="use smaller patches or a smaller batch, or train elsewhere and give the .keras file",
+                    timeout=timeout,
+                    on_event=on_event,
+                )
+                Path(folder, "record.json").write_text(json.dumps(told) + "\n", encoding="utf-8")
+                # The record comes last: an entry without it does not count.
+                os.replace(f"{folder}/network.keras", network)
+                os.replace(f"{folder}/record.json", record)
     told = json.loads(record.read_text(encoding="utf-8"))
     return Trained(network, told["history"], told["seconds"], from_cache, told["epoch"], told["parameters"])
 

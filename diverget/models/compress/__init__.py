@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from diverget.locks import locked
 from diverget.models.child import Emit, run
 from diverget.models.compress.jobs import compress_job
 from diverget.models.compress.table import (
@@ -132,23 +133,28 @@ def compress(
     suffix = ".tflite" if target else ".keras"
     stem = f"{keras_path.stem}-{compression.name}-{key[:16]}"
     network, record = cache / f"{stem}{suffix}", cache / f"{stem}.json"
-    from_cache = network.is_file() and record.is_file()
-    if not from_cache:
-        with tempfile.TemporaryDirectory(prefix=".training-", dir=cache) as folder:
-            np.savez(f"{folder}/arrays.npz", **arrays)  # type: ignore[arg-type]
-            files = {"keras": str(keras_path), "arrays": f"{folder}/arrays.npz", "network": f"{folder}/network{suffix}"}
-            told = run(
-                compress_job,
-                asked | files | {"trust": trust},
-                task=f"the compression of {keras_path} by {compression.name}",
-                advice=ADVICE,
-                timeout=timeout,
-                on_event=on_event,
-            )
-            Path(folder, "record.json").write_text(json.dumps(told) + "\n", encoding="utf-8")
-            # The record comes last: an entry without it does not count.
-            os.replace(f"{folder}/network{suffix}", network)
-            os.replace(f"{folder}/record.json", record)
+    with locked(network):  # Of two runs that want the same network one trains it and the other waits.
+        from_cache = network.is_file() and record.is_file()
+        if not from_cache:
+            with tempfile.TemporaryDirectory(prefix=".training-", dir=cache) as folder:
+                np.savez(f"{folder}/arrays.npz", **arrays)  # type: ignore[arg-type]
+                files = {
+                    "keras": str(keras_path),
+                    "arrays": f"{folder}/arrays.npz",
+                    "network": f"{folder}/network{suffix}",
+                }
+                told = run(
+                    compress_job,
+                    asked | files | {"trust": trust},
+                    task=f"the compression of {keras_path} by {compression.name}",
+                    advice=ADVICE,
+                    timeout=timeout,
+                    on_event=on_event,
+                )
+                Path(folder, "record.json").write_text(json.dumps(told) + "\n", encoding="utf-8")
+                # The record comes last: an entry without it does not count.
+                os.replace(f"{folder}/network{suffix}", network)
+                os.replace(f"{folder}/record.json", record)
     return Compressed(network, json.loads(record.read_text(encoding="utf-8")), from_cache)
 
 

@@ -1,0 +1,93 @@
+"""One cell of a sweep as a job that any process can do, knowing nothing but the job."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from diverget.store import Held
+
+HELD_SECONDS = 600.0
+"""How long a cell waits for another process that writes into its run directory. On a network file system a lock can
+outlive the machine that held it by the length of a lease, which is a minute or two: engineering judgement."""
+
+LOOK_SECONDS = 0.5
+"""Between two looks whether a held run directory is free: engineering judgement."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One cell to carry out.
+
+    Attributes:
+        name: of the cell in its sweep.
+        config: its whole config, as JSON.
+        out: the folder of all runs.
+        log: the file that gets what the cell has to say, line by line.
+        workers: threads that the cell may use.
+    """
+
+    name: str
+    config: str
+    out: Path
+    log: Path
+    workers: int
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a cell ended.
+
+    Attributes:
+        name: of the cell.
+        met: whether all its criteria were met; None where it failed.
+        message: why it failed; empty where it did not.
+    """
+
+    name: str
+    met: bool | None
+    message: str = ""
+
+
+def job_of(name: str, config: str, *, out: Path, log: Path, workers: int) -> Job:
+    """A job whose paths hold wherever it is done."""
+    return Job(name, config, out.resolve(), log.resolve(), workers)
+
+
+def carry_out(job: Job) -> Done:
+    """Carry one cell to its end in this process; what the cell cannot use is told in what comes back.
+
+    A run directory that is complete is left as it is, and one that was begun goes on where it stood.
+    """
+    from rich.console import Console
+
+    from experiments.progress import Screen
+    from experiments.run import run
+    from experiments.schema import RunConfig
+
+    job.log.parent.mkdir(parents=True, exist_ok=True)
+    with open(job.log, "a", encoding="utf-8") as log:
+        screen = Screen(Console(file=log, force_terminal=False, soft_wrap=True))
+        try:
+            config = RunConfig.model_validate({**json.loads(job.config), "workers": job.workers})
+            _, met = _once_free(lambda: run(config, job.out, screen))
+        except MemoryError:
+            return Done(job.name, None, "Expected the cell to fit into memory, got no more of it; give it more.")
+        except (ValueError, OSError) as error:
+            return Done(job.name, None, str(error))
+    return Done(job.name, met)
+
+
+def _once_free(work: Callable[[], tuple[Path, bool]]) -> tuple[Path, bool]:
+    """The result of `work`, which is tried again as long as another process holds its run directory."""
+    until = time.monotonic() + HELD_SECONDS
+    while True:
+        try:
+            return work()
+        except Held:
+            if time.monotonic() > until:
+                raise
+            time.sleep(LOOK_SECONDS)
