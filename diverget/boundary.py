@@ -117,8 +117,10 @@ def walk(arena: Arena, *, lent: float) -> Generator[Asked, Seen, None]:
         odds_f, top_f = log_odds(evidence.reference, own)
         odds_q, top_q = log_odds(evidence.quantised, own)
         behind = np.where(half, rays.last_behind[act], odds_q - odds_f)
-        # Far away only the reference is precise; close by the middle of the two is where they differ most surely.
-        middle = np.where(half | (np.abs(odds_f) > 2 * NEAR), odds_f, (odds_f + odds_q) / 2)
+        # Close to both crossings the middle of the two is where they differ most surely; elsewhere only the reference is
+        # precise.
+        close = ~half & (np.abs(odds_f) <= 2 * NEAR) & (np.abs(odds_q) <= CLOSE)
+        middle = np.where(close, (odds_f + odds_q) / 2, odds_f)
         needed = problem.reference.output_step / top_f + problem.quantised.output_step / top_q
         found = outcomes == Outcome.REVEALED
         severity[act[found]] = np.minimum(severity[act[found]], evidence.severity[found])
