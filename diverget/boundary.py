@@ -3,7 +3,7 @@
 On a ray both models keep the class at neutral and, if the ray is worth anything, have left it at its end. In between
 the reference leaves at a dose t_f and the quantised model at t_q; every dose between the two is a disagreement,
 REVEALED where t_q < t_f. The log-odds of the class against its strongest rival fall through 0 there, so a few looks
-find the crossing. Far from it the reference alone is asked, at half the price: its output is the finer one. The
+find the crossing. Far from it the reference alone is asked, at half the price, but for the end of a ray. The
 difference of the two models' log-odds near the crossing tells which of them leaves first long before the two crossings
 are told apart: rays on which the reference leaves first are dropped there. Later rays grow from the
 one on which the quantised model fell behind most, or from that of another patch of the class with a finding; so what is
@@ -106,19 +106,23 @@ def walk(arena: Arena, *, lent: float) -> Generator[Asked, Seen, None]:
             rays.start(new, ends, first, neutral_odds[new], neutral_behind[new])
             fresh[new], aimed[new] = False, False
         doses = rays.next_dose(act)
-        seen = yield Asked(act, u=along(space, rays.u[act], doses), halves=~aimed[act], refuse=True)
+        # At its end a ray on which the reference stays may yet be one that the quantised model leaves.
+        alone = ~aimed[act] & (doses < rays.end[act])
+        seen = yield Asked(act, u=along(space, rays.u[act], doses), halves=alone, refuse=True)
         act, doses = act[seen.rows], doses[seen.rows]
         shown = seen.evidence.shown
         beyond = act[~shown]
-        rays.shorten(beyond, reach(problem, rays.u[beyond], arena.members[beyond], most=doses[~shown]))
-        fresh[beyond] = rays.end[beyond] <= rays.low[beyond]
+        far = reach(problem, rays.u[beyond], arena.members[beyond], most=doses[~shown])
+        # A ray that leaves the limits and comes back, or on which no dose comes nearer to them, is not followed.
+        fresh[beyond] = (far <= rays.low[beyond]) | (far >= doses[~shown]) | np.isfinite(rays.high[beyond])
+        rays.shorten(beyond, far)
         act, dose, outcomes, evidence = act[shown], doses[shown], seen.outcomes[shown], taken(seen.evidence, shown)
         own, half = arena.classes[act], outcomes == UNJUDGED
         odds_f, top_f = log_odds(evidence.reference, own)
         odds_q, top_q = log_odds(evidence.quantised, own)
-        behind = np.where(half, rays.last_behind[act], odds_q - odds_f)
-        # Close to both crossings the middle of the two is where they differ most surely; elsewhere only the reference is
-        # precise.
+        behind = np.where(half, np.nan, odds_q - odds_f)
+        # Close to both crossings the middle of the two is where they differ most surely; elsewhere only the reference
+        # is precise.
         close = ~half & (np.abs(odds_f) <= 2 * NEAR) & (np.abs(odds_q) <= CLOSE)
         middle = np.where(close, (odds_f + odds_q) / 2, odds_f)
         needed = problem.reference.output_step / top_f + problem.quantised.output_step / top_q
@@ -127,7 +131,7 @@ def walk(arena: Arena, *, lent: float) -> Generator[Asked, Seen, None]:
 
         unreached = (middle > 0) & (dose >= rays.end[act])
         at_crossing = rays.drawn_on(act, middle, behind)
-        rays.tell(act, dose, middle, behind)
+        rays.tell(act, dose, middle, behind, half)
         near = ~half & ~unreached & (np.abs(middle) < NEAR)
         aimed[act] = np.abs(odds_f) < AIMED
         # The milder a finding, the better a ray to grow from; then the one that fell behind most.
@@ -167,7 +171,6 @@ class _Rays:
     odds_start: np.ndarray
     odds_low: np.ndarray
     odds_high: np.ndarray
-    last_dose: np.ndarray
     last_odds: np.ndarray
     last_behind: np.ndarray
     side: np.ndarray
@@ -175,15 +178,15 @@ class _Rays:
 
     @classmethod
     def none(cls, n: int, d: int) -> _Rays:
-        end, first, low, high, odds_start, odds_low, odds_high, last_dose, last_odds, behind = np.zeros((10, n))
+        end, first, low, high, odds_start, odds_low, odds_high, last_odds, behind = np.zeros((9, n))
         side, looks = np.zeros((2, n), dtype=np.int64)
-        odds = odds_start, odds_low, odds_high, last_dose, last_odds, behind
+        odds = odds_start, odds_low, odds_high, last_odds, behind
         return cls(np.zeros((n, d)), end, first, low, high, *odds, side, looks)
 
     def start(self, rows: np.ndarray, end: np.ndarray, first: np.ndarray, odds: np.ndarray, behind: np.ndarray) -> None:
         self.end[rows], self.first[rows], self.low[rows], self.high[rows] = end, first, 0.0, np.inf
         self.odds_start[rows], self.odds_low[rows] = odds, odds
-        self.last_dose[rows], self.last_odds[rows], self.last_behind[rows] = 0.0, odds, behind
+        self.last_odds[rows], self.last_behind[rows] = odds, behind
         self.side[rows], self.looks[rows] = 0, 0
 
     def shorten(self, rows: np.ndarray, end: np.ndarray) -> None:
@@ -201,13 +204,13 @@ class _Rays:
         return np.where(self.looks[rows] == 0, self.first[rows], np.where(bracketed, inside, onward))
 
     def drawn_on(self, rows: np.ndarray, odds: np.ndarray, behind: np.ndarray) -> np.ndarray:
-        """What `behind` comes to at the crossing, in a straight line from the look before, if that was close enough."""
+        """What `behind` comes to at the crossing, in a straight line from both models' last look, if it was close."""
         before, step = self.last_odds[rows], self.last_odds[rows] - odds
         share = np.divide(odds, step, out=np.zeros(len(rows)), where=step != 0)
         useful = (np.abs(before) < CLOSE) & (np.abs(share) <= 1)
         return behind + np.where(useful, share * (behind - self.last_behind[rows]), 0.0)
 
-    def tell(self, rows: np.ndarray, dose: np.ndarray, odds: np.ndarray, behind: np.ndarray) -> None:
+    def tell(self, rows: np.ndarray, dose: np.ndarray, odds: np.ndarray, behind: np.ndarray, half: np.ndarray) -> None:
         held = odds > 0
         bracketed = np.isfinite(self.high[rows])
         again = bracketed & (self.side[rows] == np.where(held, 1, -1))
@@ -215,7 +218,7 @@ class _Rays:
         self.odds_low[rows[again & ~held]] /= 2
         self.low[rows[held]], self.odds_low[rows[held]] = dose[held], odds[held]
         self.high[rows[~held]], self.odds_high[rows[~held]] = dose[~held], odds[~held]
-        self.last_dose[rows], self.last_odds[rows], self.last_behind[rows] = dose, odds, behind
+        self.last_odds[rows[~half]], self.last_behind[rows[~half]] = odds[~half], behind[~half]
         self.side[rows] = np.where(bracketed, np.where(held, 1, -1), 0)
         self.looks[rows] += 1
 

@@ -64,6 +64,10 @@ class Asked:
     halves: np.ndarray | None = None
     refuse: bool = False
 
+    def __post_init__(self) -> None:
+        if self.u is None and (self.halves is not None or self.refuse):
+            raise ValueError("Expected `halves` and `refuse` beside points `u`, got them beside images `x`.")
+
     def of(self, rows: np.ndarray) -> Asked:
         """Some of the rows."""
         u, x, halves = (None if column is None else column[rows] for column in (self.u, self.x, self.halves))
@@ -249,9 +253,11 @@ def run(
                 paid &= cost <= _least(n, looked.patches[hit], cost[hit])[looked.patches]
             books.enter(looked, evidence, outcomes, cost, np.flatnonzero(paid))
             arena.spent += np.bincount(looked.patches[paid], price[paid], minlength=n).astype(np.int64)
-            # A patch whose rows did not all fit has not enough left for what the arm does with it.
+            # A patch whose rows did not all fit has not enough left for what the arm does with it, unless some that
+            # did were shown to nobody.
             starved = np.zeros(n, dtype=bool)
             starved[np.delete(asked.patches, rows)] = True
+            starved[looked.patches[~shown]] = False
             arena.active &= ~starved & (arena.spent + QUERIES <= budget) & (barren < MOST_BARREN)
             if until is not Until.SPENT:
                 arena.active &= (books.revealed if until is Until.REVEALED else books.apart) == NEVER

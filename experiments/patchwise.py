@@ -203,7 +203,10 @@ def _looked(asked: Run, name: str, problem: Problem, members: np.ndarray, wanted
     """
     patches = members[wanted.patches]
     points = np.ascontiguousarray(wanted.u if wanted.u is not None else wanted.x)
-    mark = np.frombuffer(hashlib.sha256(points.tobytes() + patches.tobytes()).digest(), dtype=np.uint8)
+    told = points.tobytes() + patches.tobytes() + bytes([wanted.refuse])
+    if wanted.halves is not None:
+        told += wanted.halves.tobytes()
+    mark = np.frombuffer(hashlib.sha256(told).digest(), dtype=np.uint8)
     if asked.store.has(name):
         kept = asked.store.read_arrays(name)
         if not np.array_equal(kept["mark"], mark):
@@ -220,8 +223,8 @@ def _looked(asked: Run, name: str, problem: Problem, members: np.ndarray, wanted
             **{column: kept[column] for column in EVIDENCE},
         )
     seen = lockstep.seen_by_models(problem, members, wanted)
-    told = {column: getattr(seen, column) for column in EVIDENCE}
-    asked.store.write_arrays(name, {"mark": mark, "seconds": np.array(clock.lap()), **told})
+    columns = {column: getattr(seen, column) for column in EVIDENCE}
+    asked.store.write_arrays(name, {"mark": mark, "seconds": np.array(clock.lap()), **columns})
     return seen
 
 

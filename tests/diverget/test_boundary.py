@@ -11,8 +11,8 @@ import pytest
 from diverget import lockstep
 from diverget.boundary import STEEP, boundary, lenders, log_odds, moved_along, proposed
 from diverget.lockstep import NEVER, Until, eligible
-from diverget.objectives import LIMITS
-from diverget.outcome import Outcome, judge
+from diverget.objectives import LIMITS, Limit
+from diverget.outcome import Evidence, Outcome, judge
 from diverget.problem import Bounded, Problem
 from diverget.rays import along, random_doses, reach
 from diverget.scene import Scene
@@ -214,3 +214,53 @@ def test_late_in_the_budget_a_disagreement_of_either_order_is_taken(
     monkeypatch.setattr("diverget.boundary.LATE", 2.0)
     off = walked(smooth)
     assert (on.apart != NEVER).sum() > (off.apart != NEVER).sum()
+
+
+def test_what_the_quantised_model_leaves_where_the_reference_stays_is_found(smooth: Problem) -> None:
+    """The reference is sure of one class everywhere, so its log-odds tell nothing of the other's boundary."""
+    quantised = smooth.reference
+    classes = quantised.classes
+    sure = Linear("sure", np.zeros_like(quantised.weights), np.where(np.arange(classes) == 0, 5.0, 0.0))  # type: ignore[attr-defined]
+    problem = replace(
+        smooth,
+        reference=sure,
+        reference_source=sure.predict_proba(smooth.patches.source()),
+        quantised=quantised,
+        quantised_source=smooth.reference_source,
+    )
+    trace = walked(problem, budget=40)
+    assert len(trace.members) >= 10
+    assert (trace.revealed != NEVER).mean() > 0.6
+
+
+def _outside_the_island(evidence: Evidence) -> np.ndarray:
+    """1 outside the severities from 0.05 to 0.3, 0 inside."""
+    return 1.0 - ((evidence.severity > 0.05) & (evidence.severity < 0.3))
+
+
+def test_a_ray_that_leaves_the_limits_and_comes_back_is_given_up(scene: Scene, pool: ThreadPoolExecutor) -> None:
+    problem = replace(
+        toy_problem(scene, pool, patches=12, names=("brightness", "offset")),
+        limits=(Bounded(Limit(_outside_the_island, True), 1.0),),
+    )
+    members, refused = eligible(problem, labelled=False), dict[tuple[int, bytes], int]()
+
+    def look(number: int, asked: lockstep.Asked) -> Evidence:
+        seen = lockstep.seen_by_models(problem, members, asked)
+        assert asked.u is not None
+        for row in np.flatnonzero(~seen.shown):
+            point = int(asked.patches[row]), asked.u[row].tobytes()
+            refused[point] = refused.get(point, 0) + 1
+        return seen
+
+    trace = lockstep.run(
+        problem,
+        boundary,
+        members=members,
+        budget=40,
+        rng=np.random.default_rng(1),
+        until=Until.SPENT,
+        look=look,
+    )
+    assert refused and max(refused.values()) == 1
+    assert (trace.spent >= 39).all()

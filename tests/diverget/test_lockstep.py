@@ -221,15 +221,18 @@ def test_nan_of_a_model_is_refused_with_its_patch(loose: Problem) -> None:
         run(broken, uniform(1), members=eligible(loose), budget=60, rng=np.random.default_rng(1))
 
 
-def _with_shown(rows_each: int, *, halves: bool, refuse: bool):
-    """An arm whose every second row is for the reference alone, or whose rows outside the limits nobody sees."""
+def _with_shown(rows_each: int, *, halves: bool, refuse: bool, told: list[np.ndarray] | None = None):
+    """An arm whose every second row is for the reference alone, or whose rows outside the limits nobody sees; what it
+    is told of the outcomes goes into `told`."""
 
     def arm(arena: Arena) -> Generator[Asked, Seen, None]:
         while True:
             patches = np.repeat(np.flatnonzero(arena.active), rows_each)
             alone = np.arange(len(patches)) % 2 == 0 if halves else None
             u = arena.rng.random((len(patches), arena.problem.space.dimensions))
-            yield Asked(patches, u=u, halves=alone, refuse=refuse)
+            seen = yield Asked(patches, u=u, halves=alone, refuse=refuse)
+            if told is not None:
+                told.append(seen.outcomes)
 
     return arm
 
@@ -237,7 +240,8 @@ def _with_shown(rows_each: int, *, halves: bool, refuse: bool):
 def test_a_row_for_the_reference_alone_costs_one_query_and_is_judged_by_nobody(loose: Problem) -> None:
     members = eligible(loose)
     kept, recorded = recorder(loose, members)
-    arm = _with_shown(3, halves=True, refuse=False)
+    told: list[np.ndarray] = []
+    arm = _with_shown(3, halves=True, refuse=False, told=told)
     trace = run(loose, arm, members=members, budget=31, rng=np.random.default_rng(1), until=Until.SPENT, look=recorded)
     spent, judged = np.zeros(len(members), dtype=int), 0
     for asked, seen in kept:
@@ -252,6 +256,10 @@ def test_a_row_for_the_reference_alone_costs_one_query_and_is_judged_by_nobody(l
     np.testing.assert_array_equal(trace.spent, spent)
     assert (spent <= 31).all() and judged > 0
     assert (trace.revealed != NEVER).sum() <= judged
+    for (asked, seen), outcomes in zip(kept, told, strict=True):
+        assert (outcomes[asked.halves] == lockstep.UNJUDGED).all()
+        np.testing.assert_array_equal(outcomes[~asked.halves], lockstep.judge(seen)[~asked.halves])
+    assert np.isfinite(trace.front.divergence).all()
 
 
 def test_rows_outside_the_limits_cost_nothing_where_nobody_sees_them(scene: Scene, pool: ThreadPoolExecutor) -> None:
@@ -268,6 +276,8 @@ def test_rows_outside_the_limits_cost_nothing_where_nobody_sees_them(scene: Scen
     assert sum(int((~seen.shown).sum()) for _, seen in kept) > 0 < spent.sum()
     np.testing.assert_array_equal(trace.spent, spent)
     assert (trace.invalid == 0).all() and (trace.spent <= 20).all()
+    with pytest.raises(ValueError, match="beside points"):
+        Asked(np.zeros(1, dtype=int), x=np.zeros((1, 5, 5, 3)), refuse=True)
 
 
 def test_an_arm_that_only_asks_outside_the_limits_ends(scene: Scene, pool: ThreadPoolExecutor) -> None:
