@@ -31,7 +31,6 @@ MOST_BARREN = 50
 NEVER = -1
 """In place of a number of queries, where nothing was found within the budget."""
 
-
 ENDLESS = np.iinfo(np.int64).max
 
 
@@ -253,8 +252,7 @@ def run(
                 paid &= cost <= _least(n, looked.patches[hit], cost[hit])[looked.patches]
             books.enter(looked, evidence, outcomes, cost, np.flatnonzero(paid))
             arena.spent += np.bincount(looked.patches[paid], price[paid], minlength=n).astype(np.int64)
-            # A patch whose rows did not all fit has not enough left for what the arm does with it, unless some that
-            # did were shown to nobody.
+            # A patch whose rows did not all fit has too little left, unless some that did were shown to nobody.
             starved = np.zeros(n, dtype=bool)
             starved[np.delete(asked.patches, rows)] = True
             starved[looked.patches[~shown]] = False
@@ -364,9 +362,8 @@ def seen_by_models(problem: Problem, members: np.ndarray, asked: Asked) -> Evide
     else:
         assert asked.x is not None
         evidence = problem.shown(asked.x, patches)
-    broken = ~np.isfinite(evidence.reference).all(axis=1)
     whole = True if asked.halves is None else ~asked.halves
-    broken |= whole & ~np.isfinite(evidence.quantised).all(axis=1)
+    broken = ~np.isfinite(evidence.reference).all(axis=1) | (whole & ~np.isfinite(evidence.quantised).all(axis=1))
     broken &= evidence.shown
     if broken.any():
         row = int(broken.argmax())

@@ -12,7 +12,7 @@ from diverget.gaps import GRID, HALVINGS
 from diverget.objectives import LIMITS, OBJECTIVES, Limit, Objective
 from diverget.optimisers import OPTIMISERS, Optimiser, fitting
 from diverget.problem import Bounded
-from experiments.parts import Strict, named
+from experiments.parts import MOST, Strict, named
 
 
 def known_limits(limits: dict[str, float]) -> dict[str, float]:
@@ -35,11 +35,11 @@ class RatesConfig(Strict):
     tiers: tuple[Literal["in_spec", "stress"], ...] = Field(
         ("in_spec", "stress"), description="The bounds that are drawn from."
     )
-    draws: int = Field(4, ge=1, description="Random chains a patch and tier.")
+    draws: int = Field(4, ge=1, le=MOST, description="Random chains a patch and tier.")
     doses: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
         (0.2, 0.4, 0.6, 0.8, 1.0), description="Severities at which every relation is drawn alone, ascending."
     )
-    dose_draws: int = Field(2, ge=1, description="Random draws a patch and dose.")
+    dose_draws: int = Field(2, ge=1, le=MOST, description="Random draws a patch and dose.")
 
     @field_validator("doses")
     @classmethod
@@ -81,15 +81,15 @@ class PatchwiseConfig(Strict):
     """Every patch a search of its own. Budgets are counted in queries a patch."""
 
     arms: tuple[str, ...] = Field(("boundary", "random"), description="Ways of searching; see `diverget list arms`.")
-    budget: int = Field(200, ge=2, description="Queries a patch and arm.")
-    budgets: dict[str, Annotated[int, Field(ge=2)]] = Field(
+    budget: int = Field(200, ge=2, le=MOST, description="Queries a patch and arm.")
+    budgets: dict[str, Annotated[int, Field(ge=2, le=MOST)]] = Field(
         {}, description="Other budgets for some arms, in queries a patch."
     )
     until: Literal["revealed", "apart", "spent"] = Field(
         "revealed", description="When a search ends: a finding, any disagreement, or the budget."
     )
     labelled: bool = Field(True, description="Whether labelled patches alone are searched.")
-    repeats: int = Field(1, ge=1, description="Times that everything is done, with seeds of their own.")
+    repeats: int = Field(1, ge=1, le=MOST, description="Times that everything is done, with seeds of their own.")
     ladder: tuple[RungConfig, ...] = Field(
         (), description="Tiers and limits, one search under each; left out, the run's own."
     )
@@ -143,8 +143,8 @@ class SearchConfig(Strict):
 
     optimiser: str = Field("nsga2", description="See `diverget list optimisers`.")
     objectives: tuple[str, ...] = Field(("js_divergence", "severity"), description="See `diverget list objectives`.")
-    population: int = Field(24, ge=4, description="Candidates a generation.")
-    budget: int = Field(200_000, ge=1, description="Queries a pair: one patch through one network is one.")
+    population: int = Field(24, ge=4, le=MOST, description="Candidates a generation.")
+    budget: int = Field(200_000, ge=1, le=MOST, description="Queries a pair: one patch through one network is one.")
 
     @field_validator("optimiser")
     @classmethod

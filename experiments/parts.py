@@ -26,6 +26,12 @@ from diverget.space import Space
 from diverget.spaces import SPACES, NamedSpace
 from relations import Relation
 
+MOST = 10**12
+"""No count of a config exceeds it: what it would cost can be told and is never spent (engineering judgement)."""
+
+MOST_SEED = 2**63 - 1
+"""A seed fits into 64 bits, as JSON and Parquet keep it."""
+
 PATH_KEYS = ("path", "ground_truth", "labels", "preprocessing")
 KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
 USUAL_WAY = ("xnnpack", 1)
@@ -122,7 +128,7 @@ class Synthetic(Strict):
 
     height: int = Field(128, ge=48, le=1024, description="In pixels.")
     width: int = Field(128, ge=48, le=1024, description="In pixels.")
-    seed: int = Field(0, ge=0, description="Of its fields and noise.")
+    seed: int = Field(0, ge=0, le=MOST_SEED, description="Of its fields and noise.")
 
 
 class SceneConfig(Strict):
@@ -182,11 +188,13 @@ class SplitConfig(Strict):
     block: int | None = Field(
         None, ge=2, description="Side of the blocks that a scene is split by, in pixels; left out, chosen."
     )
-    assessed: int = Field(200, ge=1, description="Patches that are distorted in the search.")
+    assessed: int = Field(200, ge=1, le=MOST, description="Patches that are distorted in the search.")
     baseline: int = Field(
-        2000, ge=1, description="Patches, at the most, that both networks are compared on undistorted."
+        2000, ge=1, le=MOST, description="Patches, at the most, that both networks are compared on undistorted."
     )
-    calibration: int = Field(200, ge=1, description="Patches, at the most, that ranges of integers are measured on.")
+    calibration: int = Field(
+        200, ge=1, le=MOST, description="Patches, at the most, that ranges of integers are measured on."
+    )
 
     @field_validator("fractions")
     @classmethod
@@ -214,11 +222,11 @@ class ReferenceConfig(Strict):
     trust: bool = Field(False, description="Whether code in the file may run.")
     kernels: Literal["xnnpack", "builtin", "reference"] = Field("xnnpack", description="LiteRT's kernels.")
     threads: int = Field(1, ge=1, le=64, description="Of one LiteRT interpreter.")
-    epochs: int | None = Field(None, ge=1, description="Of the training, at the most.")
-    batch: int | None = Field(None, ge=1, description="Patches a training step.")
+    epochs: int | None = Field(None, ge=1, le=MOST, description="Of the training, at the most.")
+    batch: int | None = Field(None, ge=1, le=MOST, description="Patches a training step.")
     learning_rate: float | None = Field(None, gt=0, description="Of Adam.")
-    patience: int | None = Field(None, ge=1, description="Epochs without progress before the training stops.")
-    train_limit: int | None = Field(None, ge=1, description="Patches to train on, at the most.")
+    patience: int | None = Field(None, ge=1, le=MOST, description="Epochs without progress before the training stops.")
+    train_limit: int | None = Field(None, ge=1, le=MOST, description="Patches to train on, at the most.")
 
     @model_validator(mode="after")
     def _one_source(self) -> ReferenceConfig:
@@ -251,8 +259,8 @@ class QuantisedConfig(Strict):
     kernels: Literal["xnnpack", "builtin", "reference"] = Field("xnnpack", description="LiteRT's kernels.")
     threads: int = Field(1, ge=1, le=64, description="Of one LiteRT interpreter.")
 
-    steps: int | None = Field(None, ge=1, description="Training steps of the compression.")
-    batch: int | None = Field(None, ge=1, description="Patches a training step.")
+    steps: int | None = Field(None, ge=1, le=MOST, description="Training steps of the compression.")
+    batch: int | None = Field(None, ge=1, le=MOST, description="Patches a training step.")
     learning_rate: float | None = Field(None, gt=0, description="Of Adam.")
     sparsity: float | None = Field(None, gt=0, lt=1, description="Share of the weights that pruning sets to 0.")
     clusters: int | None = Field(None, ge=2, le=256, description="Different values a layer's weights are left.")

@@ -25,6 +25,7 @@ from experiments.criteria import Criterion, CriterionConfig
 from experiments.identity import by_content, content_digest
 from experiments.methods import GapsConfig, PatchwiseConfig, RatesConfig, RungConfig, SearchConfig, known_limits
 from experiments.parts import (
+    MOST_SEED,
     PATH_KEYS,
     ImagesConfig,
     QuantisedConfig,
@@ -44,7 +45,7 @@ class RunConfig(Strict):
     """One assessment, complete."""
 
     name: str = Field(pattern=r"^[\w.-]+$", description="Of the run; its directory starts with it.")
-    seed: int = Field(0, ge=0, description="Of every random draw.")
+    seed: int = Field(0, ge=0, le=MOST_SEED, description="Of every random draw.")
     scene: SceneConfig | None = Field(None, description="Hyperspectral data; either this or `images`.")
     images: ImagesConfig | None = Field(None, description="Images; either this or `scene`.")
     split: SplitConfig = Field(SplitConfig(), description="Which patches train, calibrate and are assessed.")
