@@ -218,7 +218,7 @@ def carry_out(
     failed: dict[str, str] = {}
     if jobs:
         try:
-            failed = _watched(sweep, jobs, told, EXECUTORS[engine](jobs, asked), out, screen)
+            _watched(sweep, jobs, told, EXECUTORS[engine](jobs, asked), out, screen, failed)
         finally:
             note(sweep, out, failed)
     render_sweep(place)
@@ -237,11 +237,20 @@ def _job(cell: Cell, out: Path, place: Path, workers: int | None) -> Job:
 
 
 def _watched(
-    sweep: Sweep, jobs: Sequence[Job], told: Mapping[str, Cost], ending: Iterator[Done], out: Path, screen: Screen
-) -> dict[str, str]:
-    """The messages of the cells that failed, once all have ended; every end moves the bar and writes a line."""
+    sweep: Sweep,
+    jobs: Sequence[Job],
+    told: Mapping[str, Cost],
+    ending: Iterator[Done],
+    out: Path,
+    screen: Screen,
+    failed: dict[str, str],
+) -> None:
+    """Wait until all cells have ended; every end moves the bar and writes a line.
+
+    Args:
+        failed: receives the messages of the cells that failed, as they do, so that Ctrl-C forgets none.
+    """
     by_name = {cell.name: cell for cell in sweep.cells}
-    failed: dict[str, str] = {}
     started = written = time.monotonic()
     whole, spent = sum(cost.queries for cost in told.values()), 0
     with screen.stage("cells", total=whole) as stage:
@@ -256,7 +265,6 @@ def _watched(
             if now - written > WRITE_SECONDS:
                 note(sweep, out, failed)
                 written = now
-    return failed
 
 
 def _line(cell: Cell, done: Done, number: str, left: float | None) -> str:
