@@ -23,13 +23,7 @@ from typing import Any
 import numpy as np
 
 from diverget.models.child import Emit, ModelError, run
-
-HARMLESS_BYTES = 64 * 2**20
-"""Unpacked, this much is never refused."""
-
-MOST_PACKED = 400
-"""Unpacked bytes to one of a file. Cubes pack 1 to 10 times, and DEFLATE 1032 times at the most: engineering judgement.
-"""
+from diverget.packed import most_unpacked, refuse_bomb
 
 READ_SECONDS = 600.0
 """After which reading a MATLAB file is given up: some minutes for the largest, for ever for a damaged one."""
@@ -119,16 +113,6 @@ def _damaged(path: Path, format_name: str, reason: object) -> ValueError:
     )
 
 
-def _refuse_bomb(path: Path, promised: int) -> None:
-    """Return when what a file promises to unpack to, in bytes, is no more than such a file can honestly hold.
-
-    Raises:
-        ValueError: it is more; what is wrong, for the reader to put into its own error.
-    """
-    if promised > max(HARMLESS_BYTES, MOST_PACKED * path.stat().st_size):
-        raise ValueError(f"it promises more than {MOST_PACKED} times its own size, {promised:,} bytes")
-
-
 def _sorted_out(path: Path, found: Mapping[str, object]) -> Contents:
     """`found` divided into arrays of numbers, texts, and the rest."""
     arrays: dict[str, np.ndarray] = {}
@@ -155,7 +139,7 @@ def _read_npz(path: Path) -> Contents:
         with np.load(path, allow_pickle=False) as stored:
             if not isinstance(stored, np.lib.npyio.NpzFile) or stored.zip is None:
                 raise ValueError("it is no archive of arrays")
-            _refuse_bomb(path, sum(int(member.file_size) for member in stored.zip.infolist()))
+            refuse_bomb(path, sum(int(member.file_size) for member in stored.zip.infolist()))
             for key in stored.files:
                 try:
                     found[key] = stored[key]
@@ -213,7 +197,7 @@ def read_mat_here(path: Path) -> Contents:
     # A damaged file fails wherever the reader happens to stand, so the list of what it raises is long.
     failures = (MatReadError, ValueError, TypeError, KeyError, IndexError, OSError, EOFError, OverflowError)
     try:
-        _refuse_bomb(path, sum(prod(shape) for _, shape, _ in whosmat(path, appendmat=False)))
+        refuse_bomb(path, sum(prod(shape) for _, shape, _ in whosmat(path, appendmat=False)))
         stored = loadmat(path, appendmat=False)
     except (*failures, NotImplementedError, MemoryError, struct.error, zlib.error) as error:
         raise _damaged(path, "MATLAB .mat", error) from error
@@ -234,7 +218,7 @@ def _read_mat73(path: Path) -> Contents:
             return
         if item.is_virtual or item.external:
             raise ValueError(f"{key} takes its values from other files")
-        _refuse_bomb(path, item.nbytes)
+        refuse_bomb(path, item.nbytes)
         matlab = item.attrs.get("MATLAB_class", b"")
         matlab = matlab.decode() if isinstance(matlab, bytes) else str(matlab)
         if "MATLAB_empty" in item.attrs:
@@ -334,10 +318,9 @@ def _read_idx(path: Path) -> Contents:
     try:
         with open(path, "rb") as file:
             packed = file.read(2) == b"\x1f\x8b"
-        most = max(HARMLESS_BYTES, MOST_PACKED * path.stat().st_size)
         with gzip.open(path) if packed else open(path, "rb") as stream:
-            raw = stream.read(most + 1)
-        _refuse_bomb(path, len(raw))
+            raw = stream.read(most_unpacked(path) + 1)
+        refuse_bomb(path, len(raw))
     except (OSError, EOFError, MemoryError, ValueError, zlib.error) as error:
         raise _damaged(path, "gzip", error) from error
     if len(raw) < 4 or raw[:2] != b"\0\0" or raw[2] not in _IDX_TYPES:

@@ -6,7 +6,7 @@ from collections.abc import Generator
 
 import numpy as np
 
-from diverget.lockstep import Arena, Asked, Seen
+from diverget.lockstep import MOST_BARREN, Arena, Asked, Seen
 from diverget.problem import Problem
 from diverget.space import Space
 
@@ -27,9 +27,6 @@ MILDER = 0.98
 
 UNSEEN = {"severity", "keep_label"}
 """Limits that the distorted patch itself does not tell of: the one is known, the other asks a model."""
-
-MOST_BARREN = 50
-"""Rounds in a row without any follow-up to show, after which there is none: engineering judgement."""
 
 DOSES = 4
 """Random doses on each random ray: how far a ray reaches costs several distortions, and a second dose on it is as

@@ -178,6 +178,11 @@ def _inside(place: Sequence[Any], outer: Sequence[Any]) -> bool:
     return len(place) > len(outer) and tuple(place[: len(outer)]) == tuple(outer)
 
 
+def anchored(key: str, value: Any, folder: Path) -> Any:
+    """The value of `key.path` as it is set: of a key that names a file, a path from `folder` on."""
+    return str(folder / value) if key.split(".")[-1] in PATH_KEYS and isinstance(value, str) else value
+
+
 def _anchored(tree: Any, folder: Path) -> Any:
     if isinstance(tree, dict):
         return {

@@ -45,8 +45,6 @@ def block_bootstrap(
         estimated from survey data, Survey Methodology 24(2), 1998; Lahiri, Resampling Methods for Dependent Data,
         2003, chapter 12 (spatial block bootstrap).
     """
-    from scipy.stats import t
-
     total = float(trials.sum())
     if total == 0:
         return float("nan"), float("nan"), float("nan")
@@ -57,14 +55,11 @@ def block_bootstrap(
     rate = float(hit.sum() / total)
     if count == 1:
         return (rate, 0.0, 1.0)
-    picked = rng.integers(0, count, size=(RESAMPLES, count))
-    variance = float((hit[picked].sum(axis=1) / tried[picked].sum(axis=1)).var())
+    variance, few = _resampled(hit, tried, rng, level, trials=total)
     effect = max(
         1 + (total / count - 1) * LEAST_CORRELATION,
         variance * total / (rate * (1 - rate)) if 0 < rate < 1 else 1.0,
     )
-    tail = (1 - level) / 2
-    few = (t.ppf(1 - tail, max(total - 1, 1)) / t.ppf(1 - tail, count - 1)) ** 2
     worth = max(total / effect * few, 1.0)
     x = rate * worth
     lower, upper = (float(end) for end in clopper_pearson(x, worth, level=level))
@@ -243,7 +238,7 @@ def mean_difference(
 
 
 def _resampled(
-    sums: np.ndarray, size: np.ndarray, rng: np.random.Generator, level: float, *, trials: int
+    sums: np.ndarray, size: np.ndarray, rng: np.random.Generator, level: float, *, trials: float
 ) -> tuple[float, float]:
     """The variance of a ratio of sums over resamples of blocks, and by how much few blocks shrink a sample's worth."""
     from scipy.stats import t

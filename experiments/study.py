@@ -11,8 +11,8 @@ from typing import Any
 from pydantic import Field, ValidationError, field_validator
 
 from diverget.store import Store
-from experiments.config import ConfigError, Origins, listed_problems, load, read_with_origins
-from experiments.parts import PATH_KEYS, Strict
+from experiments.config import ConfigError, Origins, anchored, listed_problems, load, read_with_origins
+from experiments.parts import Strict
 from experiments.progress import Screen
 from experiments.schema import RunConfig
 
@@ -94,7 +94,7 @@ def load_study(path: Path, *, overrides: Sequence[str] = ()) -> Study:
     own = _by_run(overrides, [run.name for run in config.runs])
     runs, problems = {}, []
     for number, run in enumerate(config.runs):
-        put = {"name": f"{config.name}-{run.name}"} | {key: _anchored(key, v, folder) for key, v in run.set.items()}
+        put = {"name": f"{config.name}-{run.name}"} | {key: anchored(key, v, folder) for key, v in run.set.items()}
         try:
             runs[run.name] = load(
                 folder / run.config,
@@ -125,10 +125,6 @@ def _origins_of(origins: Origins, number: int) -> Origins:
         if place[:3] == own and len(place) > len(own)
     }
     return {**shared, **put}
-
-
-def _anchored(key: str, value: Any, folder: Path) -> Any:
-    return str(folder / value) if key.split(".")[-1] in PATH_KEYS and isinstance(value, str) else value
 
 
 def _by_run(overrides: Sequence[str], names: Sequence[str]) -> dict[str, list[str]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from experiments.config import SWEEP, ConfigError, Origins, listed_problems, load, read_with_origins
+from experiments.config import SWEEP, ConfigError, Origins, anchored, listed_problems, load, read_with_origins
 from experiments.parts import PATH_KEYS, Strict
 from experiments.schema import RunConfig
 
@@ -159,7 +159,7 @@ def load_sweep(path: Path, *, overrides: Sequence[str] = ()) -> Sweep:
     for number, values in enumerate(asked.expanded(), start=1):
         name = f"{number:0{width}d}"
         try:
-            put, keys = _put_of(tree, {key: _anchored(key, value, folder) for key, value in values.items()})
+            put, keys = _put_of(tree, {key: anchored(key, value, folder) for key, value in values.items()})
             places = {tuple(place.split(".")): written[key] for place, key in keys.items() if key in written}
             config = load(path, put=put, overrides=overrides, origins=places, read=(tree, origins))
             digest = config.digest()
@@ -211,10 +211,6 @@ def cells_in_words(names: Sequence[str]) -> str:
         return f"cell {names[0]}"
     told = names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"]
     return f"cells {', '.join(told[:-1])} and {told[-1]}"
-
-
-def _anchored(key: str, value: Any, folder: Path) -> Any:
-    return str(folder / value) if key.split(".")[-1] in PATH_KEYS and isinstance(value, str) else value
 
 
 def _put_of(tree: Mapping[str, Any], values: Values) -> tuple[dict[str, Any], dict[str, str]]:

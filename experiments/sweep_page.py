@@ -22,8 +22,7 @@ from experiments.page import Alert, Plot
 from experiments.record import EVERYTHING, Row
 from experiments.sweep import worded
 from experiments.wording import cut, plural
-
-TIERS = ("in_spec", "stress")
+from relations import TIERS
 
 SWEEP = {
     "schema": int,

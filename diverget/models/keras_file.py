@@ -21,6 +21,7 @@ import h5py
 import numpy as np
 
 from diverget.models.child import Emit, ModelError, run
+from diverget.packed import refuse_bomb
 
 SUFFIXES = (".keras", ".h5", ".hdf5")
 OWN_MODULE = re.compile(r"(tf_)?keras(\.\w+)*")
@@ -46,9 +47,6 @@ DAMAGES = (
 
 LOOK_SECONDS = 300.0
 """After which the look at a file is given up: seconds for the largest, for ever for a damaged one."""
-
-MOST_PACKED, HARMLESS_BYTES = 400, 64 * 2**20
-"""Unpacked bytes to one of an archive, and what is never refused: as `diverget.formats` has them."""
 
 PURE_OPERATORS = ("math.", "nn.", "__operators__.")
 """TensorFlow functions that a Keras 2 file may name: they compute; others (`io.`, say) reach outside."""
@@ -203,7 +201,7 @@ def look(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
         if isinstance(item, h5py.Dataset) and not name.startswith("optimizer"):
             if item.is_virtual or item.external:
                 raise ValueError(f"{name} takes its values from other files")
-            _refuse_bomb(path, item.nbytes)
+            refuse_bomb(path, item.nbytes)
             values = np.asarray(item[()])
             found.update(f"{name} {values.shape} {values.dtype.str} ".encode())
             found.update(values.tobytes())
@@ -217,14 +215,9 @@ def look(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     return {**told, "digest": found.hexdigest()}
 
 
-def _refuse_bomb(path: Path, promised: int) -> None:
-    if promised > max(HARMLESS_BYTES, MOST_PACKED * path.stat().st_size):
-        raise ValueError(f"it promises more than {MOST_PACKED} times its own size, {promised:,} bytes")
-
-
 def _member(path: Path, archive: zipfile.ZipFile, name: str) -> bytes:
     """A member of an archive, by its very name; nothing else of the archive is unpacked."""
-    _refuse_bomb(path, archive.getinfo(name).file_size)
+    refuse_bomb(path, archive.getinfo(name).file_size)
     return archive.read(name)
 
 
