@@ -131,7 +131,7 @@ def walk(arena: Arena, *, lent: float) -> Generator[Asked, Seen, None]:
 
         unreached = (middle > 0) & (dose >= rays.end[act])
         at_crossing = rays.drawn_on(act, middle, behind)
-        rays.tell(act, dose, middle, behind, half)
+        rays.tell(act, dose, middle, behind)
         near = ~half & ~unreached & (np.abs(middle) < NEAR)
         aimed[act] = np.abs(odds_f) < AIMED
         # The milder a finding, the better a ray to grow from; then the one that fell behind most.
@@ -210,7 +210,8 @@ class _Rays:
         useful = (np.abs(before) < CLOSE) & (np.abs(share) <= 1)
         return behind + np.where(useful, share * (behind - self.last_behind[rows]), 0.0)
 
-    def tell(self, rows: np.ndarray, dose: np.ndarray, odds: np.ndarray, behind: np.ndarray, half: np.ndarray) -> None:
+    def tell(self, rows: np.ndarray, dose: np.ndarray, odds: np.ndarray, behind: np.ndarray) -> None:
+        """Enter a look; `behind` is NaN where the reference alone was asked."""
         held = odds > 0
         bracketed = np.isfinite(self.high[rows])
         again = bracketed & (self.side[rows] == np.where(held, 1, -1))
@@ -218,7 +219,8 @@ class _Rays:
         self.odds_low[rows[again & ~held]] /= 2
         self.low[rows[held]], self.odds_low[rows[held]] = dose[held], odds[held]
         self.high[rows[~held]], self.odds_high[rows[~held]] = dose[~held], odds[~held]
-        self.last_odds[rows[~half]], self.last_behind[rows[~half]] = odds[~half], behind[~half]
+        both = np.isfinite(behind)
+        self.last_odds[rows[both]], self.last_behind[rows[both]] = odds[both], behind[both]
         self.side[rows] = np.where(bracketed, np.where(held, 1, -1), 0)
         self.looks[rows] += 1
 

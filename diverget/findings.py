@@ -143,8 +143,7 @@ def stored_field(arrays: Mapping[str, np.ndarray], relation: Relation) -> Drawn 
 
 def _row(problem: Problem, lead: Lead, values: Values, evidence: Evidence, i: int) -> dict[str, Any]:
     patches, patch = problem.patches, lead.seen.patch
-    width = patches.extent[1]
-    place = int(patches.ids[patch])
+    row, col = patches.places[patch].tolist()
     steps = {
         slot.relation.name: {name: float(column[i]) for name, column in chosen.items()}
         for slot, chosen in zip(problem.space.slots, values, strict=True)
@@ -153,8 +152,8 @@ def _row(problem: Problem, lead: Lead, values: Values, evidence: Evidence, i: in
     return {
         "tier": problem.space.tier,
         "patch": patch,
-        "row": place if patches.separate else place // width,
-        "col": 0 if patches.separate else place % width,
+        "row": row,
+        "col": col,
         "label": int(patches.labels[patch]),
         "reference_class": lead.seen.reference_class,
         "quantised_class": lead.seen.quantised_class,

@@ -47,6 +47,13 @@ class Patches:
         return self.data.ndim == 4
 
     @property
+    def places(self) -> np.ndarray:
+        """Row and column (n, 2) of each patch in the scene; of images their number and 0."""
+        if self.separate:
+            return np.stack([self.ids, np.zeros_like(self.ids)], axis=1)
+        return np.stack(np.divmod(self.ids, self.extent[1]), axis=1)
+
+    @property
     def extent(self) -> tuple[int, int, int]:
         """(H, W, B) of what the windows look into: the scene, or one image."""
         height, width, bands = self.data.shape[-3:]

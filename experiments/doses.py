@@ -121,7 +121,6 @@ def _flips(pair: Pair, tier: str, relation: str, problem: Problem, seen: Dosed) 
 
 def _places(pair: Pair, tier: str, problem: Problem, patches: Patches, counts: np.ndarray) -> Sequence[dict[str, Any]]:
     """Where each patch lies and what became of its draws; `counts` (n, outcomes) by `Outcome`."""
-    width = patches.extent[1]
     own = problem.reference_source.argmax(axis=1)
     told = {
         "rejected": Outcome.INVALID,
@@ -137,13 +136,13 @@ def _places(pair: Pair, tier: str, problem: Problem, patches: Patches, counts: n
             "control": pair.control,
             "tier": tier,
             "patch": i,
-            "row": int(place) if patches.separate else int(place) // width,
-            "col": 0 if patches.separate else int(place) % width,
+            "row": row,
+            "col": col,
             "label": int(patches.labels[i]),
             "own": int(own[i]),
             "block": int(patches.blocks[i]),
             "draws": int(counts[i].sum()),
             **{name: int(counts[i, outcome]) for name, outcome in told.items()},
         }
-        for i, place in enumerate(patches.ids)
+        for i, (row, col) in enumerate(patches.places.tolist())
     ]

@@ -177,8 +177,7 @@ def look(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     alone = alone.reshape(-1, classes)
     logits = not softmax_inside and not probabilities(alone, step)
     if logits and step != FLOAT_STEP:
-        # Of two classes one quantum s of a logit apart, the probabilities differ by tanh(s / 2) at the most.
-        step = float(np.tanh(step / 2))
+        step = quantum_of_probability(step)
     return {
         "tensors": {str(index): asdict(tensor) for index, tensor in tensors.items()},
         "ops": [asdict(op) for op in ops],
@@ -205,6 +204,11 @@ def _session(content: bytes, path: str, kernels: str) -> Session:
             f"Expected a .tflite file that the LiteRT interpreter accepts, got {path}, which it refuses: "
             f"{reason[:300]}; the file is damaged or was made for another runtime, convert the network again."
         ) from None
+
+
+def quantum_of_probability(step: float) -> float:
+    """The most that two probabilities differ by whose logits are one quantum apart, of two classes."""
+    return float(np.tanh(step / 2))
 
 
 def probabilities(outputs: np.ndarray, step: float) -> bool:
@@ -250,7 +254,7 @@ def _output_step(tensors: dict[int, Tensor], ops: tuple[Op, ...], index: int) ->
     while True:
         tensor, maker = tensors[index], makers.get(index)
         if after is None and tensor.dtype in INTEGERS and tensor.scale > 0:
-            after = tensor.scale if not softmax else float(np.tanh(tensor.scale / 2))
+            after = tensor.scale if not softmax else quantum_of_probability(tensor.scale)
         if maker is None or maker.name not in ("DEQUANTIZE", "QUANTIZE", "RESHAPE", "SQUEEZE", "SOFTMAX"):
             return (FLOAT_STEP if after is None else after), softmax
         softmax |= maker.name == "SOFTMAX"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from diverget.models.child import ModelError
-from diverget.models.graph import FLOAT_STEP
+from diverget.models.graph import FLOAT_STEP, quantum_of_probability
 from diverget.models.onnx_coverage import Nodes
 from diverget.models.onnx_session import TYPES, End
 
@@ -74,7 +74,7 @@ def output_step(nodes: Nodes, target: End, outputs: np.ndarray) -> tuple[float, 
         softmax |= maker.op_type == "QLinearSoftmax"
         found = None if place is None else nodes.quantum(maker, place)
         if step is None and found is not None:
-            step = float(np.tanh(found[0] / 2)) if softmax and maker.op_type != "QLinearSoftmax" else found[0]
+            step = quantum_of_probability(found[0]) if softmax and maker.op_type != "QLinearSoftmax" else found[0]
         softmax |= maker.op_type == "Softmax"
         if maker.op_type not in (*MOVES, "DequantizeLinear", "QuantizeLinear", "Softmax"):
             break

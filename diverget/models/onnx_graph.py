@@ -18,7 +18,7 @@ import numpy as np
 
 from diverget.models.child import Emit, ModelError, run
 from diverget.models.coverage import Coverage
-from diverget.models.graph import BATCH, FLOAT_STEP, LOOK_SECONDS, probabilities
+from diverget.models.graph import BATCH, FLOAT_STEP, LOOK_SECONDS, probabilities, quantum_of_probability
 from diverget.models.onnx_coverage import Nodes, coverage_of
 from diverget.models.onnx_ends import HALF_STEP, output_step, source_of, target_of
 from diverget.models.onnx_file import companions, damaged, gather_weights, inlined, refuse_custom
@@ -154,8 +154,7 @@ def look(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     classes = alone.shape[1]
     logits = not softmax_inside and not probabilities(alone, step)
     if logits and step not in (FLOAT_STEP, HALF_STEP):
-        # Of two classes one quantum s of a logit apart, the probabilities differ by tanh(s / 2) at the most.
-        step = float(np.tanh(step / 2))
+        step = quantum_of_probability(step)
     found = coverage_of(nodes, inlined(model), z[: shape[0] if fixed else 1], source)
     return {
         "source": asdict(source),

@@ -148,7 +148,7 @@ def test_probabilities_of_any_number_of_classes_have_a_runner_up() -> None:
 def test_what_nobody_measured_is_one_nan() -> None:
     seen = evidence()
     optional = ("ssim", "layers", "novel")
-    without = Evidence(*[vars(seen)[name] for name in vars(seen) if name not in optional])
+    without = Evidence(**{name: value for name, value in vars(seen).items() if name not in optional})
     for name in optional:
         assert np.shape(getattr(without, name)) == () and np.isnan(getattr(without, name))
 

@@ -259,7 +259,7 @@ name: release
 seed: 3
 scene: {synthetic: {height: 96, width: 96}, patch: 7}
 split: {assessed: 60, baseline: 300, calibration: 60}
-references: [{zoo: depthwise, epochs: 2, train_limit: 400}]
+references: [{zoo: depthwise, epochs: 8, train_limit: 400}]
 quantisations: [int8]
 relations: [brightness, gaussian_noise]
 rates: {draws: 2, doses: []}
@@ -297,7 +297,7 @@ def test_a_badly_calibrated_network_is_flagged_and_the_same_one_passes(tmp_path:
         ("bad", bad, 1, "worse"),
     ):
         text = EMBEDDED.replace("name: release", f"name: {name}").replace(
-            "{zoo: depthwise, epochs: 2, train_limit: 400}", kept
+            "{zoo: depthwise, epochs: 8, train_limit: 400}", kept
         )
         run = run_of(tmp_path / name, text.replace("[int8]", f"[{{path: {file}, name: int8}}]"))
         done = CliRunner().invoke(app, ["compare", str(first), str(run), "--json"])
