@@ -207,12 +207,12 @@ def test_rays_leave_relations_that_jump_alone(scene: Scene, pool: ThreadPoolExec
     assert moved_along(jumps.space).sum() == len(jumps.space.strength_columns())
 
 
-def test_late_in_the_budget_a_disagreement_of_either_order_is_taken(
+def test_where_nothing_came_for_long_a_disagreement_of_either_order_is_taken(
     smooth: Problem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    on = walked(smooth)
-    monkeypatch.setattr("diverget.boundary.LATE", 2.0)
-    off = walked(smooth)
+    on = walked(smooth, budget=200)
+    monkeypatch.setattr("diverget.boundary.LATE", np.inf)
+    off = walked(smooth, budget=200)
     assert (on.apart != NEVER).sum() > (off.apart != NEVER).sum()
 
 
