@@ -45,7 +45,7 @@ def card_of(run: Run) -> dict[str, Any]:
         "digest": run.manifest["digest"],
         "complete": run.complete,
         "verdict": verdict(run),
-        "criteria_met": summary.get("criteria_met"),
+        "criteria_met": summary.get("criteria_met") if summary.get("criteria") else None,
         "criteria": summary.get("criteria", []),
         "control": control(run),
         "unconfirmed": summary.get("unconfirmed"),
@@ -187,24 +187,40 @@ def queries(run: Run, pair: str) -> int | None:
     return None
 
 
+def partings(run: Run, pair: str) -> dict[str, int]:
+    """How often the two sides of a pair parted while they agreed on the source, by where that was seen.
+
+    "findings" confirmed or not, "draws" of rates and doses, follow-ups "searched" over all patches, and "patches" whose
+    own search came upon it.
+    """
+    drawn = [row for row in (*run.rates, *run.doses) if row["pair"] == pair]
+    outcomes = run.searches[pair].outcomes if pair in run.searches else {}
+    return {
+        "findings": sum(row["pair"] == pair for row in run.findings),
+        "draws": sum(row["revealed"] + row["moved_apart"] for row in drawn),
+        "searched": outcomes.get("REVEALED", 0) + outcomes.get("MOVED_APART", 0),
+        "patches": sum(row["apart"] is not None for row in run.patchwise if row["pair"] == pair),
+    }
+
+
 def control(run: Run) -> dict[str, Any]:
     """The result of each model against itself; `passed` is None where no control ran."""
     names = [pair["pair"] for pair in run.controls()]
-    found = (run.summary or {}).get("control_findings") or sum(1 for f in run.findings if f["control"])
-    revealed = sum(row["revealed"] for row in run.rates if row["control"])
-    searched = sum(search.outcomes.get("REVEALED", 0) for name, search in run.searches.items() if name in names)
+    parted = Counter[str]()
+    for name in names:
+        parted.update(partings(run, name))
+    found = (run.summary or {}).get("control_findings") or parted["findings"]
     walked = [row for row in run.patchwise if row["control"]]
-    parted = sum(row["apart"] is not None for row in walked)
     reached = bool(names) and (any(row["control"] for row in run.rates) or any(n in run.searches for n in names))
     told = (run.summary or {}).get("control_passed")
     return {
         "pairs": names,
         "findings": found,
-        "revealed_draws": revealed,
+        "revealed_draws": sum(row["revealed"] for row in run.rates if row["control"]),
         "draws": sum(row["draws"] for row in run.rates if row["control"]),
-        "parted_patches": parted,
+        "parted_patches": parted["patches"],
         "queries": sum(queries(run, name) or 0 for name in names) + sum(row["spent"] for row in walked),
-        "passed": found + revealed + searched + parted == 0 and told is not False if reached or found else told,
+        "passed": not found and not parted.total() and told is not False if reached or found else told,
     }
 
 

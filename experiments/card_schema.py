@@ -30,7 +30,7 @@ def card_schema() -> Tree:
                 "digest": _text("SHA-256 of all that determines the result."),
                 "complete": _yes("Whether the run came to its end."),
                 "verdict": _text("The run in a sentence or two."),
-                "criteria_met": _null(_yes("Whether all criteria were met; null where the run did not come so far.")),
+                "criteria_met": _null(_yes("Whether all criteria were met; null where none were asked or judged.")),
                 "criteria": _list(_criterion()),
                 "control": _control(),
                 "unconfirmed": _null(_count("Findings that did not reproduce alone.")),

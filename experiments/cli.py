@@ -108,6 +108,8 @@ def _summary(place: Path, say: Callable[[str], None]) -> None:
     card = json.loads((place / "card.json").read_text(encoding="utf-8"))
     say("")
     say(card["verdict"])
+    if not card["criteria"]:
+        say("no criteria asked: the run was measured and not judged")
     for row in card["criteria"]:
         if row["state"] != "pass":
             say(f"{'warning' if row['state'] == 'warn' else 'failed'}: {row['told']}")

@@ -16,9 +16,10 @@ from diverget.store import Store, plain
 from experiments.comparable import caveats, ladder, matched, pair_caveats
 from experiments.comparison import LEVEL, holm
 from experiments.drawn import Clean, Drawn, read_clean, read_drawn, revealed_in_both
-from experiments.gate import mildest_by_patch
 from experiments.record import EVERYTHING, FEWEST_BLOCKS, FEWEST_DRAWS, Row, Run, read
 from experiments.statistics import Difference, mean_difference, paired_difference
+from experiments.survival import mildest
+from experiments.trials import MOST
 
 SCHEMA = "diverget-compare/1"
 """Raised when a key changes its meaning or goes; a new key leaves it."""
@@ -196,15 +197,16 @@ def _rates(a: Side, b: Side, first: Row, second: Row, seed: int) -> Iterator[dic
 def _severities(a: Side, b: Side, first: Row, second: Row, seed: int) -> Iterator[dict[str, Any]]:
     """The mildest severity that reveals each patch, on every rung that both searched by the same natural arms."""
     for rung in ladder(a.run):
-        budgets = [
-            {row["arm"]: (row["budget"], side.run.manifest["config"]["patchwise"]["until"])
-             for row in side.run.patchwise if (row["pair"], row["rung"]) == (pair["pair"], rung) and row["natural"]}
+        walked = [
+            [row for row in side.run.patchwise if (row["pair"], row["rung"]) == (pair["pair"], rung) and row["natural"]]
             for side, pair in ((a, first), (b, second))
-        ]  # fmt: skip
+        ]
+        budgets = [
+            {row["arm"]: (row["budget"], side.run.manifest["config"]["patchwise"]["until"]) for row in rows}
+            for side, rows in zip((a, b), walked, strict=True)
+        ]
         arms = [arm for arm in budgets[0] if budgets[0][arm] == budgets[1].get(arm)]
-        ours, theirs = (
-            mildest_by_patch(side.run, pair["pair"], rung, arms) for side, pair in ((a, first), (b, second))
-        )
+        ours, theirs = (mildest([row for row in rows if row["arm"] in arms], without=MOST) for rows in walked)
         patches = np.array(sorted(ours.keys() & theirs.keys()), dtype=np.int64)
         if not len(patches):
             continue

@@ -12,15 +12,19 @@ from pydantic import ValidationError
 
 from diverget.attribution import KINDS
 from diverget.store import Store, appearing
-from experiments.card import attributed
+from experiments.card import attributed, partings
 from experiments.config import read_tree
 from experiments.criteria import Criterion, CriterionConfig, check, parse, state
 from experiments.junit import junit
 from experiments.methods import RungConfig
 from experiments.record import EVERYTHING, Row, Run, enough, read
+from experiments.survival import mildest
 from experiments.trials import MOST
 
 JUNIT = "junit.xml"
+
+UNASKED = "no criteria asked"
+"""The verdict where nothing was asked: nothing was judged, so nothing passed."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,10 @@ class Judged:
 
     @property
     def verdict(self) -> str:
-        """`fail`, `warn` or `pass`."""
-        return "fail" if not self.passed else "warn" if self.warned else "pass"
+        """`fail`, `warn`, `pass`, or that no criteria were asked."""
+        if not self.passed:
+            return "fail"
+        return UNASKED if not self.rows else "warn" if self.warned else "pass"
 
     def lines(self) -> list[str]:
         """What to tell on a terminal: the control, then every criterion, then the verdict."""
@@ -87,36 +93,26 @@ def metrics(run: Run, pair: str) -> dict[str, float | None]:
             name = f"revealed_rate.{row['tier']}"
             name += "" if row["relation"] == EVERYTHING else f".{row['relation']}"
             measured |= {name: row["revealed_rate"], f"{name}.upper": row["revealed_upper"]}
-    mildest = mildest_by_patch(run, pair, rung)
-    measured["minimal_severity.median"] = float(np.median(list(mildest.values()))) if mildest else None
+    walked = [row for row in run.patchwise if row["pair"] == pair and row["rung"] == rung and row["natural"]]
+    severities = list(mildest(walked, without=MOST).values())
+    measured["minimal_severity.median"] = float(np.median(severities)) if severities else None
     gaps = [abs(row["gap_severity"]) for row in run.gaps if row["pair"] == pair and row["gap_severity"] is not None]
     measured["boundary_gap.median"] = float(np.median(gaps)) if gaps else None
     return measured
 
 
-def mildest_by_patch(run: Run, pair: str, rung: str, arms: Sequence[str] | None = None) -> dict[int, float]:
-    """The mildest severity that reveals each patch, over all natural arms (or `arms`) and repeats; 1 without one."""
-    found: dict[int, float] = {}
-    for row in run.patchwise:
-        if row["pair"] == pair and row["rung"] == rung and row["natural"] and (arms is None or row["arm"] in arms):
-            severity = MOST if row["severity"] is None else row["severity"]
-            found[row["patch"]] = min(found.get(row["patch"], MOST), severity)
-    return found
-
-
 def _control(run: Run, pair: str) -> dict[str, Any]:
     """Whether a model stayed with itself in all draws, searches and per-patch searches."""
-    found = sum(row["pair"] == pair for row in run.findings)
-    drawn = sum(row["revealed"] + row["moved_apart"] for row in (*run.rates, *run.doses) if row["pair"] == pair)
-    parted = sum(row["apart"] is not None for row in run.patchwise if row["pair"] == pair)
-    met = found + drawn + parted == 0
+    parted = partings(run, pair)
+    met = not any(parted.values())
     told = (
         f"control {pair}: a model never parts from itself"
         if met
-        else f"control {pair}: Expected a model never to part from itself, got {found} findings, {drawn} draws and "
-        f"{parted} per-patch searches where it does; trust no number of this run."
+        else f"control {pair}: Expected a model never to part from itself, got {parted['findings']} findings, "
+        f"{parted['draws']} draws, {parted['searched']} follow-ups of the search and {parted['patches']} per-patch "
+        "searches where it does; trust no number of this run."
     )
-    return {"pair": pair, "met": met, "told": told, "findings": found}
+    return {"pair": pair, "met": met, "told": told, "findings": parted["findings"]}
 
 
 def conclude(store: Store, criteria: Sequence[Criterion]) -> Judged:
@@ -135,8 +131,7 @@ def conclude(store: Store, criteria: Sequence[Criterion]) -> Judged:
         "interrupted": False,
     }
     with appearing(store.path(JUNIT)) as temporary:
-        text = junit(run.manifest["name"], run.manifest["digest"], judged.rows, judged.control)
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(_junit(run, judged), encoding="utf-8")
     if not store.has("summary.json") or store.read_json("summary.json") != content:
         store.write_json("summary.json", content)
     return judged
@@ -151,7 +146,7 @@ def gate(run_dir: Path, *, file: Path | None = None, texts: Sequence[str] = (), 
         report: where to write a JUnit report.
 
     Raises:
-        ValueError, OSError: the run is not finished, or a criterion cannot be read.
+        ValueError, OSError: the run is not finished, no criteria are asked, or one cannot be read.
     """
     run = read(run_dir)
     if not run.complete:
@@ -162,12 +157,21 @@ def gate(run_dir: Path, *, file: Path | None = None, texts: Sequence[str] = (), 
     asked = [*(_of_file(file) if file is not None else []), *(_of_text(text) for text in texts)]
     if file is None and not texts:
         asked = kept(run)
+    if not asked:
+        raise ValueError(
+            f"Expected criteria to judge {run_dir} by, got none from {file or 'the run'}; add --criterion 'agreement "
+            ">= 0.99', or `criteria:` to the config, or name a file of them with --criteria (`diverget list metrics` "
+            "tells what can be asked)."
+        )
     judged = judge(run, asked)
     if report is not None:
-        text = junit(run.manifest["name"], run.manifest["digest"], judged.rows, judged.control)
         report.parent.mkdir(parents=True, exist_ok=True)
-        report.write_text(text, encoding="utf-8")
+        report.write_text(_junit(run, judged), encoding="utf-8")
     return judged
+
+
+def _junit(run: Run, judged: Judged) -> str:
+    return junit(run.manifest["name"], run.manifest["digest"], judged.rows, judged.control)
 
 
 def kept(run: Run) -> list[Criterion]:

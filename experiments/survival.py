@@ -101,16 +101,21 @@ def rays(rows: Sequence[Row], group: str) -> Subjects:
     return Subjects(group, np.array(severity, dtype=np.float64), np.array(happened), np.array(left))
 
 
+def mildest(rows: Sequence[Row], *, without: float) -> dict[int, float]:
+    """The mildest severity that reveals each patch over rows of `patchwise.parquet`; `without` where none does."""
+    found: dict[int, float] = {}
+    for row in rows:
+        severity = without if row["severity"] is None else row["severity"]
+        found[row["patch"]] = min(found.get(row["patch"], without), severity)
+    return found
+
+
 def searched(rows: Sequence[Row], group: str, *, end: float) -> Subjects:
     """Patches of `patchwise.parquet` as subjects, each with its mildest REVEALED over natural arms and repeats.
 
     Patches without one are censored at `end`: nothing was found within the budget, at whatever severity.
     """
-    mildest: dict[int, float] = {}
-    for row in rows:
-        found = np.inf if row["severity"] is None else row["severity"]
-        mildest[row["patch"]] = min(mildest.get(row["patch"], np.inf), found)
-    severity = np.array(list(mildest.values()), dtype=np.float64)
+    severity = np.array(list(mildest(rows, without=np.inf).values()), dtype=np.float64)
     happened = np.isfinite(severity)
     return Subjects(group, np.where(happened, severity, end), happened, np.zeros(len(severity), dtype=bool))
 

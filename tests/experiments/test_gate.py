@@ -6,6 +6,7 @@ import json
 import shutil
 import statistics
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -13,14 +14,16 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from experiments.card import card, control
 from experiments.cli import app
 from experiments.config import ConfigError, load
 from experiments.criteria import METRICS, check, parse
-from experiments.gate import gate, metrics
+from experiments.gate import gate, judge, metrics
 from experiments.junit import junit
 from experiments.record import read
 from experiments.report import render
 from experiments.run import directory
+from tests.experiments.fake_run import build
 from tests.experiments.small import CONFIG, ROOT, diverget, run_directory, write
 
 PLAIN = CONFIG.replace("search: {", "patchwise: {arms: [random], budget: 24}\ngaps: {}\nsearch: {")
@@ -235,6 +238,48 @@ def test_levels_and_families_are_read(tmp_path: Path) -> None:
     ]
     assert all(parse(f"{metric} <= 1").metric == metric for metric in METRICS)
     assert parse("agreement \x0b>=\t1").text == "agreement >= 1"
+
+
+def unasked(folder: Path) -> Path:
+    """A finished run that was asked no criteria."""
+    run = build(folder, evaluations=False, findings=2)
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["config"] |= {"tier": "stress", "limits": {"psnr": 20.0}}
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    summary = json.loads((run / "summary.json").read_text())
+    (run / "summary.json").write_text(json.dumps(summary | {"criteria": [], "asked": [], "criteria_met": True}))
+    return run
+
+
+def test_a_gate_that_is_asked_nothing_does_not_pass(tmp_path: Path) -> None:
+    run = unasked(tmp_path)
+    (tmp_path / "empty.yaml").write_text("criteria: []\n")
+    for more in ([], ["--criteria", str(tmp_path / "empty.yaml")], ["--json"]):
+        done = CliRunner().invoke(app, ["gate", str(run), "--junit", str(tmp_path / "junit.xml"), *more])
+        assert done.exit_code == 2
+        assert done.output.startswith("error: Expected criteria to judge")
+        assert "add --criterion 'agreement" in done.output
+        assert "pass" not in done.output.lower() and not (tmp_path / "junit.xml").exists()
+    assert gate(run, texts=["agreement >= 0"]).verdict == "pass"
+
+
+def test_a_run_that_was_asked_nothing_shows_no_pass(tmp_path: Path) -> None:
+    run = unasked(tmp_path)
+    assert judge(read(run), []).lines()[-1] == "verdict: no criteria asked"
+    render(run)
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "No criteria asked: nothing here passed or failed." in page and "✓ pass" not in page
+    assert card(run)["criteria_met"] is None
+
+
+def test_report_and_gate_count_one_control(tmp_path: Path) -> None:
+    run = read(unasked(tmp_path))
+    assert judge(run, []).passed and control(run)["passed"]
+    (name,) = (pair["pair"] for pair in run.controls())
+    rates = [row | {"moved_apart": row["pair"] == name} for row in run.rates]
+    parted = replace(run, rates=rates)
+    assert not judge(parted, []).passed and not control(parted)["passed"]
+    assert judge(parted, []).verdict == "fail"
 
 
 def test_summaries_without_levels_are_still_shown(finished: Path, tmp_path: Path) -> None:
