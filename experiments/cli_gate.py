@@ -12,7 +12,9 @@ from experiments.bad_input import NOT_MET, told
 
 
 def gate(
-    run_directory: Annotated[Path, typer.Argument(help="a run directory", show_default=False)],
+    place: Annotated[
+        Path, typer.Argument(metavar="RUN", help="a run directory, or the config of one", show_default=False)
+    ],
     criteria: Annotated[
         Path | None, typer.Option("--criteria", help="a YAML file with `criteria:`, such as a config")
     ] = None,
@@ -20,15 +22,28 @@ def gate(
         list[str] | None, typer.Option("--criterion", metavar="TEXT", help="'agreement >= 0.99', or 'warn: ...'")
     ] = None,
     junit: Annotated[Path | None, typer.Option("--junit", help="write a JUnit report here")] = None,
+    override: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="of a config: the keys that the run overrode")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="of a config: the folder that its run lies in")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="as JSON, for programs")] = False,
 ) -> None:
     """Judge a finished run by criteria, without running anything. Exit code 0 passed (warnings are told), 1 failed."""
+    from experiments.config import load
     from experiments.gate import gate as judged_by
+    from experiments.run import directory
 
     with told():
-        judged = judged_by(run_directory, file=criteria, texts=criterion or [], report=junit)
+        asked = load(place, overrides=override or []) if place.is_file() else None
+        run_dir, otherwise = (place, ()) if asked is None else (directory(asked, out), asked.asked_criteria)
+        judged = judged_by(run_dir, file=criteria, texts=criterion or [], otherwise=otherwise, report=junit)
     if as_json:
-        content = {"verdict": judged.verdict, "control": list(judged.control), "criteria": list(judged.rows)}
+        content = {
+            "run": str(run_dir),
+            "verdict": judged.verdict,
+            "control": list(judged.control),
+            "criteria": list(judged.rows),
+        }
         typer.echo(json.dumps(content, indent=1, ensure_ascii=False))
     else:
         for line in judged.lines():

@@ -137,12 +137,19 @@ def conclude(store: Store, criteria: Sequence[Criterion]) -> Judged:
     return judged
 
 
-def gate(run_dir: Path, *, file: Path | None = None, texts: Sequence[str] = (), report: Path | None = None) -> Judged:
+def gate(
+    run_dir: Path,
+    *,
+    file: Path | None = None,
+    texts: Sequence[str] = (),
+    otherwise: Sequence[Criterion] = (),
+    report: Path | None = None,
+) -> Judged:
     """Judge a finished run without running anything or changing it.
 
     Args:
         file: a YAML file with `criteria:`, such as a config; texts: statements, `warn: ` before those that only warn.
-            Without either, the criteria that the run was last judged by.
+        otherwise: the criteria where neither is given; without any, those that the run was last judged by.
         report: where to write a JUnit report.
 
     Raises:
@@ -156,7 +163,7 @@ def gate(run_dir: Path, *, file: Path | None = None, texts: Sequence[str] = (), 
         )
     asked = [*(_of_file(file) if file is not None else []), *(_of_text(text) for text in texts)]
     if file is None and not texts:
-        asked = kept(run)
+        asked = list(otherwise) or kept(run)
     if not asked:
         raise ValueError(
             f"Expected criteria to judge {run_dir} by, got none from {file or 'the run'}; add --criterion 'agreement "

@@ -272,6 +272,24 @@ def test_a_run_that_was_asked_nothing_shows_no_pass(tmp_path: Path) -> None:
     assert card(run)["criteria_met"] is None
 
 
+def test_a_config_names_its_run_beside_others(tmp_path: Path) -> None:
+    config, out = write(tmp_path, PLAIN + "criteria: [agreement >= 0.5]\n"), tmp_path / "out"
+    for asked in (load(config), load(config, overrides=["seed=6"])):
+        made = unasked(tmp_path / str(asked.seed))
+        made.rename(tmp_path / str(asked.seed) / directory(asked, out).name)
+        shutil.copytree(tmp_path / str(asked.seed), out, dirs_exist_ok=True)
+    named = []
+    for more in ([], ["--set", "seed=6"]):
+        done = CliRunner().invoke(app, ["gate", str(config), "--out", str(out), "--json", *more])
+        assert done.exit_code == 0, done.output
+        told = json.loads(done.stdout)
+        assert [row["criterion"] for row in told["criteria"]] == ["agreement >= 0.5"]
+        named.append(told["run"])
+    assert named == [str(directory(load(config, overrides=[f"seed={seed}"]), out)) for seed in (5, 6)]
+    done = CliRunner().invoke(app, ["gate", str(config), "--out", str(out), "--set", "seed=7"])
+    assert done.exit_code == 2 and "Expected a run directory with manifest.json, got" in done.output
+
+
 def test_report_and_gate_count_one_control(tmp_path: Path) -> None:
     run = read(unasked(tmp_path))
     assert judge(run, []).passed and control(run)["passed"]
@@ -305,6 +323,7 @@ def test_the_workflow_calls_commands_that_exist() -> None:
         assert helped.exit_code == 0
         assert all(word in helped.output for word in words if word.startswith("--"))
         assert all((ROOT / word).is_file() for word in words if word.startswith("configs/"))
+    assert not any("*" in command for command in commands)
     for quoted in commands[-1].split("'")[1::2]:
         parse(quoted.removeprefix("warn:"))
     kept = next(step for step in steps if "upload-artifact" in step.get("uses", ""))
