@@ -6,12 +6,10 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from diverget.randomness import Purpose, generator, key
 from diverget.store import Store
 from experiments.arms_section import chance
-from experiments.comparison import LEVEL, holm
+from experiments.comparison import LEVEL, holm_by_test
 from experiments.drawn import Drawn, read_drawn, revealed_in_both
 from experiments.page import Section
 from experiments.record import EVERYTHING, FEWEST_BLOCKS, FEWEST_DRAWS, Row, Run, spoken
@@ -40,7 +38,7 @@ def beside(run: Run) -> Section:
 
 def compared(couples: Sequence[tuple[Row, Row]], drawn: dict[str, Drawn], *, seed: int) -> list[dict[str, Any]]:
     """A row a tier and couple of pairs, over the draws of all relations; Holm's correction is over all rows told."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for first, second in couples:
         a, b = drawn.get(first["pair"]), drawn.get(second["pair"])
         if a is None or b is None:
@@ -55,12 +53,9 @@ def compared(couples: Sequence[tuple[Row, Row]], drawn: dict[str, Drawn], *, see
             names = spoken(first), spoken(second)
             rows.append({"tier": tier, "first": names[0], "second": names[1], "found": found, "enough": enough})
     told = [row for row in rows if row["enough"]]
-    for kind in ("mcnemar", "blockwise"):
-        adjusted = holm(np.array([getattr(row["found"], kind) for row in told]))
-        for row, p in zip(told, adjusted, strict=True):
-            row[kind] = chance(float(p))
-            if kind == "blockwise":
-                row["words"] = _words(row, float(p))
+    family = [{"mcnemar": row["found"].mcnemar, "blockwise": row["found"].blockwise} for row in told]
+    for row, tests in zip(told, holm_by_test(family), strict=True):
+        row |= {name: chance(p) for name, p in tests.items()} | {"words": _words(row, tests["blockwise"])}
     return rows
 
 

@@ -14,21 +14,21 @@ from diverget.randomness import Purpose, generator, key
 from diverget.scene import UNLABELLED
 from diverget.store import Store, plain
 from experiments.comparable import caveats, ladder, matched, pair_caveats
-from experiments.comparison import LEVEL, holm
+from experiments.comparison import LEVEL, holm_by_test
 from experiments.drawn import Clean, Drawn, read_clean, read_drawn, revealed_in_both
 from experiments.record import EVERYTHING, FEWEST_BLOCKS, FEWEST_DRAWS, Row, Run, read
 from experiments.statistics import Difference, mean_difference, paired_difference
 from experiments.survival import mildest
 from experiments.trials import MOST
 
-SCHEMA = "diverget-compare/1"
+SCHEMA = "diverget-compare/2"
 """Raised when a key changes its meaning or goes; a new key leaves it."""
 
 TOLERANCE = 0.001
 """How much worse is still called no difference: a tenth of a point of a share, or of a severity (engineering
 judgement: less than one patch in a thousand)."""
 
-WORSE, BETTER, NONE, TOLD = "worse", "better", "no difference shown", "told only"
+WORSE, BETTER, NONE, UNJUDGED, TOLD = "worse", "better", "no difference shown", "not judged", "told only"
 
 PAIRED = (
     "paired on the same trials; Tango's score interval on the effective number of trials that a bootstrap over blocks "
@@ -53,9 +53,10 @@ def compare(
     """What `after` is worth beside `before`, in JSON's own types; differences are `after` less `before`.
 
     A pair is worse where the whole interval of a guarded quantity lies more than `tolerance` on the bad side. Guarded
-    are clean accuracy and agreement, the REVEALED rates in both tiers, of all relations together and one by one (their
-    intervals hold together, by Bonferroni), and the mildest severity patch by patch. Counts of findings, coverage and
-    size are told.
+    are clean accuracy and agreement, the REVEALED rates in both tiers, of all relations together and one by one, and
+    the mildest severity patch by patch. All guarded rows of all pairs are one family: their intervals hold together at
+    `LEVEL`, by Bonferroni, and their p are Holm's. Counts of findings, coverage and size are told. A pair in which
+    nothing guarded can be judged is not judged, and says why.
 
     Raises:
         ValueError, OSError: a folder is no run, the two do not compare, or nothing guarded was measured in both.
@@ -64,25 +65,33 @@ def compare(
     notes = caveats(a.run, b.run)
     couples, left = matched(a.run, b.run, pair_a, pair_b)
     seed = a.run.manifest["config"]["seed"]
+    # How many rows are guarded does not depend on the level of their intervals, and that level depends on how many.
+    family = sum(row["guarded"] for couple in couples for row in _rows(a, b, *couple, seed, LEVEL))
+    each = [_rows(a, b, *couple, seed, 1 - (1 - LEVEL) / max(family, 1)) for couple in couples]
+    guarded = [row for rows in each for row in rows if row["guarded"]]
+    tests = holm_by_test([{name: row[name] for name in ("mcnemar", "blockwise")} for row in guarded])
+    for row, adjusted in zip(guarded, tests, strict=True):
+        row |= adjusted
     pairs = []
-    for first, second in couples:
+    for (first, second), rows in zip(couples, each, strict=True):
         notes += pair_caveats(first, second)
-        rows = [*_clean(a, b, first, second, seed), *_rates(a, b, first, second, seed)]
-        rows += [*_severities(a, b, first, second, seed), *_counts(a.run, b.run, first, second)]
         rows = [row | {"judged": _judged(row, tolerance)} for row in rows]
         pairs.append({"a": first["pair"], "b": second["pair"], **_verdict(rows), "rows": rows})
-    if not any(row["judged"] != TOLD for pair in pairs for row in pair["rows"]):
+    if not guarded:
+        why = "; ".join(dict.fromkeys(pair["why"] for pair in pairs))
         raise ValueError(
             f"Expected runs that keep the outcome of every draw and clean patch, with {FEWEST_DRAWS} draws in "
-            f"{FEWEST_BLOCKS} blocks at least, got {a.run.path.name} and {b.run.path.name} with nothing to judge by; "
-            "run them again, or raise `split.assessed` or lower `split.block`."
+            f"{FEWEST_BLOCKS} blocks at least, got A {a.run.path.name} and B {b.run.path.name} with nothing to judge "
+            f"by ({why}); run them again, or raise `split.assessed` or lower `split.block`."
         )
+    left += [f"{pair['b']} was not judged: {pair['why']}." for pair in pairs if pair["verdict"] == UNJUDGED]
     content = {
         "schema": SCHEMA,
         "a": _named(a.run),
         "b": _named(b.run),
         "tolerance": tolerance,
         "level": LEVEL,
+        "family": family,
         "verdict": next((v for v in (WORSE, BETTER) if any(pair["verdict"] == v for pair in pairs)), NONE),
         "caveats": [*notes, *left],
         "pairs": pairs,
@@ -95,15 +104,27 @@ def _named(run: Run) -> dict[str, Any]:
     return {"run": run.path.resolve().name, "name": run.manifest["name"], "digest": run.manifest["digest"]}
 
 
+def _rows(a: Side, b: Side, first: Row, second: Row, seed: int, level: float) -> list[dict[str, Any]]:
+    """All rows of one pair, the intervals of guarded ones at `level`."""
+    rows = [*_clean(a, b, first, second, seed, level), *_rates(a, b, first, second, seed, level)]
+    return [*rows, *_severities(a, b, first, second, seed, level), *_counts(a.run, b.run, first, second)]
+
+
 def _verdict(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    verdict = next((v for v in (WORSE, BETTER) if any(row["judged"] == v for row in rows)), NONE)
-    return {"verdict": verdict, "reasons": [row["words"] for row in rows if row["judged"] == verdict != NONE]}
+    """What a pair comes to, the quantities that make it so, and why it is not judged where it is not."""
+    verdict = next((v for v in (WORSE, BETTER, NONE) if any(row["judged"] == v for row in rows)), UNJUDGED)
+    why = "; ".join(dict.fromkeys(row["unjudged"] for row in rows if row["unjudged"])) or "nothing guarded was measured"
+    return {
+        "verdict": verdict,
+        "reasons": [row["words"] for row in rows if row["judged"] == verdict != NONE and verdict != UNJUDGED],
+        "why": why if verdict == UNJUDGED else None,
+    }
 
 
 def _judged(row: Row, tolerance: float) -> str:
     """What a row says; only a guarded one with an interval says anything."""
-    if not row["guarded"] or row["lower"] is None:
-        return TOLD
+    if not row["guarded"]:
+        return UNJUDGED if row["unjudged"] else TOLD
     lower, upper = row["lower"], row["upper"]
     if row["worse_when"] == "less":
         lower, upper = -upper, -lower
@@ -114,7 +135,7 @@ def _row(quantity: str, words: str, worse_when: str | None, unit: str, **more: A
     """A row with every key; what is not told is None."""
     empty = dict.fromkeys(
         ("tier", "relation", "a", "b", "difference", "lower", "upper", "level", "trials", "blocks", "first_only",
-         "second_only", "mcnemar", "blockwise", "note")
+         "second_only", "mcnemar", "blockwise", "unjudged", "note")
     )  # fmt: skip
     row = {"quantity": quantity, "words": words, "guarded": False, "worse_when": worse_when, "unit": unit, **empty}
     return row | {"method": COUNTED} | more
@@ -128,7 +149,8 @@ def _measured(found: Difference, level: float, method: str, *, a: float, b: floa
     if counts:
         same |= {"first_only": found.first_only, "second_only": found.second_only}
     if found.trials < FEWEST_DRAWS or found.blocks < FEWEST_BLOCKS:
-        return same | {"note": f"fewer than {FEWEST_DRAWS} trials or {FEWEST_BLOCKS} blocks: not judged"}
+        few = f"fewer than {FEWEST_DRAWS} trials or {FEWEST_BLOCKS} blocks ({found.trials} in {found.blocks})"
+        return same | {"unjudged": few}
     tests = {"blockwise": found.blockwise, "mcnemar": found.mcnemar if counts else None}
     return same | tests | {"lower": found.lower, "upper": found.upper, "guarded": True}
 
@@ -145,56 +167,62 @@ def _rng(seed: int, *names: str) -> np.random.Generator:
     return generator(seed, Purpose.BOOTSTRAP, key("compare"), *map(key, names))
 
 
-def _clean(a: Side, b: Side, first: Row, second: Row, seed: int) -> Iterator[dict[str, Any]]:
+def _lacking(a: Side, b: Side, kept: tuple[Any, Any], what: str) -> str | None:
+    """Which run kept nothing of `what`, where one did not."""
+    names = [
+        f"{side} ({of.run.path.resolve().name})"
+        for side, of, its in zip("AB", (a, b), kept, strict=True)
+        if its is None
+    ]
+    return f"{' and '.join(names)} kept no {what}" if names else None
+
+
+def _clean(a: Side, b: Side, first: Row, second: Row, seed: int, level: float) -> Iterator[dict[str, Any]]:
     """Accuracy and agreement on clean patches, patch by patch."""
     agreement = _row("agreement", "agreement on clean patches", "less", "share")
     accuracy = _row("accuracy", "accuracy on clean patches", "less", "share")
-    one, two = a.clean, b.clean
+    one, two = (
+        side.clean if side.clean is not None and pair["pair"] in side.clean.said else None
+        for side, pair in ((a, first), (b, second))
+    )
     if one is None or two is None or not np.array_equal(one.patches, two.patches):
         ours, theirs = a.run.baseline[first["pair"]], b.run.baseline[second["pair"]]
         for row, name in ((accuracy, "accuracy_quantised"), (agreement, "agreement")):
             x, y = ours[name], theirs[name]
             known = None not in (x, y)
-            note = "a run kept no single patches: not judged"
-            yield row | {"a": x, "b": y, "difference": y - x if known else None, "note": note}
+            why = _lacking(a, b, (one, two), "single clean patches") or "the clean patches differ"
+            yield row | {"a": x, "b": y, "difference": y - x if known else None, "unjudged": why}
         return
     known = one.labels != UNLABELLED
     right = [side.said[pair["pair"]] == one.labels for side, pair in ((one, first), (two, second))]
     same = [~side.apart[pair["pair"]] for side, pair in ((one, first), (two, second))]
     if known.any():
         rng = _rng(seed, "accuracy", first["pair"])
-        yield accuracy | _hits(right[0][:, None], right[1][:, None], known[:, None], one.blocks, LEVEL, rng)
+        yield accuracy | _hits(right[0][:, None], right[1][:, None], known[:, None], one.blocks, level, rng)
     every, rng = np.ones((len(known), 1), dtype=bool), _rng(seed, "agreement", first["pair"])
-    yield agreement | _hits(same[0][:, None], same[1][:, None], every, one.blocks, LEVEL, rng)
+    yield agreement | _hits(same[0][:, None], same[1][:, None], every, one.blocks, level, rng)
 
 
-def _rates(a: Side, b: Side, first: Row, second: Row, seed: int) -> Iterator[dict[str, Any]]:
-    """The REVEALED rates on the same draws: of all relations together at `LEVEL`, of single ones jointly so."""
+def _rates(a: Side, b: Side, first: Row, second: Row, seed: int, level: float) -> Iterator[dict[str, Any]]:
+    """The REVEALED rates on the same draws, of all relations together and of single ones."""
     one, two = a.drawn.get(first["pair"]), b.drawn.get(second["pair"])
     if one is None or two is None or not np.array_equal(one.patches, two.patches):
+        why = _lacking(a, b, (one, two), "outcomes of single draws") or "the draws lie on other patches"
+        words = "REVEALED rate, all relations together"
+        yield _row("revealed_rate", words, "more", "share", relation=EVERYTHING, unjudged=why)
         return
     wanted = [cell for cell in one.outcomes if cell in two.outcomes]
-    single = [cell for cell in wanted if cell[1] != EVERYTHING]
-    rows = []
     for tier, relation in sorted(wanted, key=lambda cell: cell[1] != EVERYTHING):
         alone = relation != EVERYTHING
-        level = 1 - (1 - LEVEL) / len(single) if alone else LEVEL
         hits = revealed_in_both(one.outcomes[tier, relation], two.outcomes[tier, relation])
         name = f"revealed_rate.{tier}" + (f".{relation}" if alone else "")
         words = f"REVEALED rate, {tier}, {relation if alone else 'all relations together'}"
         rng = _rng(seed, name, first["pair"])
         row = _row(name, words, "more", "share", tier=tier, relation=relation)
-        rows.append(row | _hits(*hits, one.blocks, level, rng))
-    told = [row for row in rows if row["relation"] != EVERYTHING and row["blockwise"] is not None]
-    for kind in ("mcnemar", "blockwise"):
-        for row, p in zip(told, holm(np.array([row[kind] for row in told])), strict=True):
-            row[kind] = float(p)
-    for row in told:
-        row["method"] = f"{PAIRED}; interval by Bonferroni and p by Holm over the single relations"
-    yield from rows
+        yield row | _hits(*hits, one.blocks, level, rng)
 
 
-def _severities(a: Side, b: Side, first: Row, second: Row, seed: int) -> Iterator[dict[str, Any]]:
+def _severities(a: Side, b: Side, first: Row, second: Row, seed: int, level: float) -> Iterator[dict[str, Any]]:
     """The mildest severity that reveals each patch, on every rung that both searched by the same natural arms."""
     for rung in ladder(a.run):
         walked = [
@@ -214,11 +242,12 @@ def _severities(a: Side, b: Side, first: Row, second: Row, seed: int) -> Iterato
         row = _row("minimal_severity", f"mildest severity that reveals a patch, {rung}", "less", "severity")
         if a.clean is None or b.clean is None or not np.array_equal(a.clean.assessed, b.clean.assessed):
             told = {"a": float(x.mean()), "b": float(y.mean()), "difference": float((y - x).mean())}
-            yield row | told | {"note": "a run kept no blocks of the patches: not judged"}
+            why = _lacking(a, b, (a.clean, b.clean), "blocks of its patches") or "the searched patches differ"
+            yield row | told | {"unjudged": why}
             continue
         rng = _rng(seed, "severity", rung, first["pair"])
-        found = mean_difference(y - x, a.clean.assessed_blocks[patches], rng=rng)
-        yield row | _measured(found, LEVEL, MEANS, a=float(x.mean()), b=float(y.mean()))
+        found = mean_difference(y - x, a.clean.assessed_blocks[patches], rng=rng, level=level)
+        yield row | _measured(found, level, MEANS, a=float(x.mean()), b=float(y.mean()))
 
 
 def _counts(a: Run, b: Run, first: Row, second: Row) -> Iterator[dict[str, Any]]:

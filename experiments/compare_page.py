@@ -11,7 +11,7 @@ from typing import Any
 
 from diverget.store import appearing
 from experiments.arms_section import chance
-from experiments.compare import BETTER, NONE, TOLD, WORSE
+from experiments.compare import BETTER, NONE, TOLD, UNJUDGED, WORSE
 from experiments.report import environment
 from experiments.wording import NARROW, count, number, percent, points, size
 
@@ -24,10 +24,16 @@ HEADLINES = {
 COLUMNS = (
     "pair_a", "pair_b", "quantity", "tier", "relation", "judged", "guarded", "worse_when", "unit", "a", "b",
     "difference", "lower", "upper", "level", "trials", "blocks", "first_only", "second_only", "blockwise", "mcnemar",
-    "note", "method",
+    "unjudged", "note", "method",
 )  # fmt: skip
 
-MARKS = {WORSE: "✗ worse", BETTER: "✓ better", NONE: "no difference shown", TOLD: "told only"}
+MARKS = {
+    WORSE: "✗ worse",
+    BETTER: "✓ better",
+    NONE: "no difference shown",
+    UNJUDGED: "– not judged",
+    TOLD: "told only",
+}
 
 
 def write(found: Mapping[str, Any], folder: Path) -> Path:
@@ -57,6 +63,7 @@ def page(found: Mapping[str, Any]) -> str:
         names = methods.setdefault(row["method"], [])
         names += [] if row["words"] in names else [row["words"]]
     values = {"found": found, "pairs": pairs, "headline": HEADLINES[found["verdict"]], "methods": methods}
+    values["marks"] = MARKS
     return environment().get_template("compare.html").render(values)
 
 
@@ -66,7 +73,7 @@ def lines(found: Mapping[str, Any]) -> list[str]:
     told += [f"  note: {caveat}" for caveat in found["caveats"]]
     for pair in found["pairs"]:
         names = pair["a"] if pair["a"] == pair["b"] else f"{pair['a']} → {pair['b']}"
-        told.append(f"{names}: {pair['verdict']}")
+        told.append(f"{names}: {pair['verdict']}" + (f" ({pair['why']})" if pair["why"] else ""))
         shown = [row for row in pair["rows"] if row["judged"] in (WORSE, BETTER) or not row["relation"]
                  or row["quantity"].count(".") == 1]  # fmt: skip
         for row in map(_shown, shown):
@@ -92,7 +99,7 @@ def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
         "second_only": count(row["second_only"]),
         "blockwise": "–" if row["blockwise"] is None else chance(row["blockwise"]),
         "mcnemar": "–" if row["mcnemar"] is None else chance(row["mcnemar"]),
-        "note": row["note"] or "",
+        "note": f"not judged: {row['unjudged']}" if row["unjudged"] else row["note"] or "",
     }
 
 

@@ -6,6 +6,8 @@ A value that was not reached within the budget is inf: the worst rank, tied with
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -83,6 +85,20 @@ def holm(p: np.ndarray) -> np.ndarray:
     stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
     adjusted = np.empty(len(p))
     adjusted[order] = np.minimum(stepped, 1.0)
+    return adjusted
+
+
+def holm_by_test(family: Sequence[Mapping[str, float | None]]) -> list[dict[str, Any]]:
+    """Holm's adjusted p of every row of a family, by the name of the test: each test is a family of its own.
+
+    Args:
+        family: for each row p by test, the same tests in all; None where a row has no such test.
+    """
+    adjusted: list[dict[str, Any]] = [dict(tests) for tests in family]
+    for name in adjusted[0] if adjusted else ():
+        tested = [tests for tests in adjusted if tests[name] is not None]
+        for tests, p in zip(tested, holm(np.array([tests[name] for tests in tested], dtype=np.float64)), strict=True):
+            tests[name] = float(p)
     return adjusted
 
 

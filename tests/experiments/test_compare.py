@@ -23,6 +23,7 @@ from experiments.compare_page import lines, page
 from experiments.config import load
 from experiments.drawn import read_drawn
 from experiments.record import EVERYTHING
+from experiments.statistics import mcnemar
 from experiments.training import prepare_in_parts
 from tests.diverget.models.networks import require_tensorflow
 from tests.experiments.small import CONFIG, diverget, run_directory, write
@@ -130,7 +131,7 @@ def test_one_block_alone_flags_nothing(release: Path, tmp_path: Path) -> None:
 
     row = rows_of(compare(release, changed(release, tmp_path / "n", "rates/outcomes-00.npz", in_one_block)))
     rate = row["revealed_rate.stress"]
-    assert rate["mcnemar"] < 0.05 and rate["blockwise"] == 1
+    assert mcnemar(rate["first_only"], rate["second_only"]) < 0.05 and rate["blockwise"] == 1
     assert rate["judged"] == "no difference shown"
 
 
@@ -195,8 +196,58 @@ def test_runs_with_nothing_to_judge_by_are_refused(release: Path, tmp_path: Path
     shutil.copytree(release, old)
     (old / "clean.npz").unlink()
     (old / "rates" / "outcomes-00.npz").unlink()
-    with pytest.raises(ValueError, match="nothing to judge by; run them again"):
+    why = r"nothing to judge by \(B \(old\) kept no single clean patches; B \(old\) kept no outcomes of single draws"
+    with pytest.raises(ValueError, match=why):
         compare(release, old)
+
+
+def with_another_pair(content: dict[str, Any]) -> dict[str, Any]:
+    """A version of which the run kept no single draw or patch beside the one that it has."""
+    (tested,) = (pair for pair in content["pairs"] if not pair["control"])
+    content["pairs"].append(tested | {"pair": "float/other", "quantised": "other"})
+    return content
+
+
+def test_a_pair_of_which_nothing_can_be_judged_is_not_judged(release: Path, tmp_path: Path) -> None:
+    runs = []
+    for name in ("old", "next"):
+        runs.append(changed(release, tmp_path / name, "models.json", with_another_pair))
+        changed(release, runs[-1], "baseline.json", lambda c: c | {"float/other": c["float/int8"]})
+    found = compare(*runs)
+    assert [(pair["b"], pair["verdict"]) for pair in found["pairs"]] == [
+        ("float/int8", "no difference shown"),
+        ("float/other", "not judged"),
+    ]
+    why = "A (old) and B (next) kept no single clean patches; A (old) and B (next) kept no outcomes of single draws"
+    assert found["pairs"][1]["why"] == why and found["pairs"][0]["why"] is None
+    assert {row["judged"] for row in found["pairs"][1]["rows"]} == {"not judged", "told only"}
+    assert found["caveats"] == [f"float/other was not judged: {why}."]
+    assert f"float/other: not judged ({why})" in lines(found)
+    assert "<b>– not judged</b> float/other: A (old) and B" in page(found)
+
+
+def test_draws_that_one_run_lacks_are_named_and_the_rest_is_judged(release: Path, tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(release, old)
+    (old / "rates" / "outcomes-00.npz").unlink()
+    found = compare(old, release)
+    row = rows_of(found)["revealed_rate"]
+    assert (row["judged"], row["unjudged"]) == ("not judged", "A (old) kept no outcomes of single draws")
+    assert found["pairs"][0]["verdict"] == "no difference shown" and rows_of(found)["agreement"]["guarded"]
+
+
+def test_the_error_is_spread_over_all_guarded_rows(release: Path, tmp_path: Path) -> None:
+    worse = changed(release, tmp_path / "next", "rates/outcomes-00.npz", moving(0.4, f"in_spec:{EVERYTHING}"))
+    found = compare(release, worse)
+    guarded = [row for row in found["pairs"][0]["rows"] if row["guarded"]]
+    assert found["family"] == len(guarded) >= 17
+    assert {row["level"] for row in guarded} == {1 - (1 - found["level"]) / len(guarded)}
+    ours, theirs = (read_drawn_of(run)["in_spec", EVERYTHING] for run in (release, worse))
+    raw = mcnemar(0, int(((theirs == Outcome.REVEALED) & (ours != Outcome.REVEALED)).sum()))
+    # The smallest p of the rows that have such a test.
+    tested = sum(row["mcnemar"] is not None for row in guarded)
+    assert rows_of(found)["revealed_rate.in_spec"]["mcnemar"] == pytest.approx(min(1, tested * raw))
+    assert f"All {len(guarded)} guarded quantities of all pairs are one family" in page(found)
 
 
 def test_what_differs_without_harm_is_told(release: Path, tmp_path: Path) -> None:

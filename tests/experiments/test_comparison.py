@@ -7,7 +7,16 @@ import math
 import numpy as np
 import pytest
 
-from experiments.comparison import a12, censored_median, clopper_pearson, holm, mann_whitney, repeated, success
+from experiments.comparison import (
+    a12,
+    censored_median,
+    clopper_pearson,
+    holm,
+    holm_by_test,
+    mann_whitney,
+    repeated,
+    success,
+)
 from experiments.derived import WORDS, derived
 from experiments.trials import BETTER, NO_BETTER, WORSE, Cell, Trial, against_random, cells, summary
 from tests.experiments import fake_arms
@@ -234,3 +243,11 @@ def test_invented_arms_come_out_in_the_order_in_which_they_were_planted() -> Non
         assert against["pso", "queries"].words == NO_BETTER
     assert tested[0].trials[0].seconds == 3 * 1.25
     assert all(cell.found == 0 for cell in found if cell.control) and all(cell.found for cell in tested)
+
+
+def test_each_test_of_a_family_is_corrected_over_the_rows_that_have_it() -> None:
+    family = [{"a": 0.01, "b": 0.2}, {"a": 0.04, "b": None}, {"a": 0.03, "b": 0.3}]
+    adjusted = holm_by_test(family)
+    assert [row["a"] for row in adjusted] == pytest.approx([0.03, 0.06, 0.06])
+    assert [row["b"] for row in adjusted] == [pytest.approx(0.4), None, pytest.approx(0.4)]
+    assert family[0] == {"a": 0.01, "b": 0.2} and holm_by_test([]) == []
