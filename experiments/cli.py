@@ -59,7 +59,7 @@ def run(config: Config, override: Override = None, out: Out = Path("runs")) -> N
         return f"Everything evaluated is in {where[0]}; the same command goes on from there."
 
     with _told(resume=resume):
-        asked = load(config, overrides=override or [])
+        asked = load(config, overrides=override or [], files=True)
         where.append(directory(asked, out))
         screen = Screen(Console(stderr=False, soft_wrap=True))
         screen.say(f"run directory: {where[0]}")
@@ -95,7 +95,7 @@ def study(
         return f"{where[0] / 'report.html'} tells what was evaluated; the same command goes on from there."
 
     with _told(resume=resume):
-        asked = load_study(file, overrides=override or [])
+        asked = load_study(file, overrides=override or [], files=True)
         where.append(asked.directory(out))
         screen = Screen(Console(stderr=False, soft_wrap=True))
         place, met = carry_out(asked, out, screen)
@@ -133,9 +133,9 @@ def check(config: Config, override: Override = None, out: Out = Path("runs")) ->
                 typer.echo(line)
             return
         if "runs" in tree:
-            runs = load_study(config, overrides=override or []).runs
+            runs = load_study(config, overrides=override or [], files=True).runs
         else:
-            runs = {"": load(config, overrides=override or [])}
+            runs = {"": load(config, overrides=override or [], files=True)}
         for name, asked in runs.items():
             if name:
                 typer.echo(f"run {name}")

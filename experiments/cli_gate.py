@@ -34,7 +34,7 @@ def gate(
     from experiments.run import directory
 
     with told():
-        asked = load(place, overrides=override or []) if place.is_file() else None
+        asked = load(place, overrides=override or [], files=True) if place.is_file() else None
         run_dir, otherwise = (place, ()) if asked is None else (directory(asked, out), asked.asked_criteria)
         judged = judged_by(run_dir, file=criteria, texts=criterion or [], otherwise=otherwise, report=junit)
     if as_json:

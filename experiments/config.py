@@ -8,13 +8,13 @@ from copy import deepcopy
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from experiments.document import MOST_LEVELS, Document, DocumentError, Place, parse
+from experiments.document import MOST_BYTES, MOST_LEVELS, Document, DocumentError, Place, parse
 from experiments.parts import PATH_KEYS
-from experiments.schema import RunConfig
+from experiments.schema import Fault, RunConfig, spelt_out
 
 Origins = Mapping[Place, str]
 """Where each key was written: `configs/x.yaml:12`, or `--set seed=x`."""
@@ -36,6 +36,10 @@ SWEEP = "sweep"
 """The key under which a config says what is varied from cell to cell."""
 
 
+HOLDERS = ("scene", "images", "references", "quantisations")
+"""The keys of a config under which files are named."""
+
+
 class ConfigError(ValueError):
     """All problems of a config at once."""
 
@@ -46,6 +50,7 @@ def load(
     over: Mapping[str, Any] = MappingProxyType({}),
     put: Mapping[str, Any] = MappingProxyType({}),
     overrides: Sequence[str] = (),
+    files: bool = False,
     origins: Origins = MappingProxyType({}),
     read: tuple[dict[str, Any], Origins] | None = None,
 ) -> RunConfig:
@@ -55,6 +60,7 @@ def load(
         over: a tree that is laid over the file's: mappings key by key, all else replaced.
         put: values by `key.path`, put in place after that.
         overrides: `key.path=value`, set last.
+        files: whether a file that is named and not there is a problem too.
         origins: where the keys of `over` and `put` were written, as far as that is known.
         read: what `read_with_origins` gave, where the file was read before.
 
@@ -81,10 +87,59 @@ def load(
     for override in overrides:
         _set(tree, override)
         _set_anew(known, tuple(override.partition("=")[0].split(".")), {}, f"--set {override[:60]}")
+    missing = _missing_files(tree) if files else []
     try:
-        return RunConfig.model_validate(tree)
+        config = RunConfig.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(listed_problems(path, error, RunConfig, known)) from error
+        more = [*_faults_beside(tree, error), *missing]
+        raise ConfigError(listed_problems(path, error, RunConfig, known, more)) from error
+    if missing:
+        raise ConfigError(_headed(f"{path} has", [_line(fault, known, path) for fault in missing]))
+    return config
+
+
+def _faults_beside(tree: Mapping[str, Any], error: ValidationError) -> list[Fault]:
+    """What does not go together among the keys that are valid by themselves, where others are not."""
+    if any("told" in entry.get("ctx", {}) for entry in error.errors()):
+        return []  # These are all of them: they are only looked for where every key is valid.
+    wrong = {str(entry["loc"][0]) for entry in error.errors() if entry["loc"]}
+    spelt = spelt_out(dict(tree))
+    fields = RunConfig.model_fields
+    valid = {
+        name: TypeAdapter[Any](cast(Any, fields[name].annotation)).validate_python(value)
+        for name, value in spelt.items()
+        if name in fields and name not in wrong
+    }
+    return RunConfig.model_construct(**valid).faults(without=wrong)
+
+
+def _missing_files(tree: Mapping[str, Any]) -> list[Fault]:
+    """The files that a config names and that are not there."""
+    return [
+        (
+            place,
+            f"expected a file at {value}, got none; correct the path (paths in a config are relative to its folder, "
+            "those of --set to the current one)",
+        )
+        for key in HOLDERS
+        for place, value in _leaves(tree.get(key), (key,))
+        if place[-1] in PATH_KEYS and isinstance(value, str) and not _is_there(value)
+    ]
+
+
+def _leaves(tree: Any, above: Place) -> list[tuple[Place, Any]]:
+    """Every value of a tree that holds no others, with its place."""
+    entries = tree.items() if isinstance(tree, Mapping) else enumerate(tree) if isinstance(tree, list) else None
+    if entries is None:
+        return [(above, tree)]
+    return [leaf for key, value in entries for leaf in _leaves(value, (*above, str(key)))]
+
+
+def _is_there(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):  # Too long a name, say, or one with a NUL in it.
+        return False
 
 
 def read_tree(path: Path) -> dict[str, Any]:
@@ -105,6 +160,9 @@ def read_with_origins(path: Path) -> tuple[dict[str, Any], Origins]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"Expected a config file at {path}, got none; see `configs/` for examples.")
+    size = path.stat().st_size
+    if size > MOST_BYTES:
+        raise ConfigError(f"Expected a config of at most {MOST_BYTES:,} bytes, got {size:,} in {path}; shorten it.")
     try:
         found: Document = parse(path.read_text(encoding="utf-8"))
     except DocumentError as error:
@@ -121,18 +179,31 @@ def read_with_origins(path: Path) -> tuple[dict[str, Any], Origins]:
 
 
 def listed_problems(
-    path: Path, error: ValidationError, model: type[BaseModel], origins: Origins = MappingProxyType({})
+    path: Path,
+    error: ValidationError,
+    model: type[BaseModel],
+    origins: Origins = MappingProxyType({}),
+    more: Sequence[Fault] = (),
 ) -> str:
-    """All problems that `model` has with the file at `path`, a line each."""
+    """All problems that `model` has with the file at `path`, and `more` of them, a line each."""
     problems = error.errors()
     places = [entry["loc"] for entry in problems]
     # A list whose entries are wrong is not too short as well.
     lines = [
-        f"{_origin(entry, origins, path)}: {_problem(entry, model)}"
+        f"{_origin(entry['loc'], origins, path)}: {_problem(entry, model)}"
         for entry in problems
         if not (entry["type"] == "too_short" and any(_inside(place, entry["loc"]) for place in places))
     ]
-    return _headed(f"{path} has", lines)
+    return _headed(f"{path} has", [*lines, *(_line(fault, origins, path) for fault in more)])
+
+
+def _line(fault: Fault, origins: Origins, path: Path) -> str:
+    place, told = fault
+    return f"{_origin(place, origins, path)}: {_where(place)}: {told[0].lower() + told[1:]}"
+
+
+def _where(place: Sequence[Any]) -> str:
+    return ".".join(map(str, place)) or "the config"
 
 
 def _headed(head: str, lines: Sequence[str]) -> str:
@@ -140,9 +211,9 @@ def _headed(head: str, lines: Sequence[str]) -> str:
     return f"{head} {count}:\n" + "\n".join(f"  {line}" for line in lines)
 
 
-def _origin(entry: Any, origins: Origins, path: Path) -> str:
+def _origin(loc: Sequence[Any], origins: Origins, path: Path) -> str:
     """Where the innermost known key of a problem was written; the file alone where the config as a whole is meant."""
-    place = tuple(map(str, entry["loc"]))
+    place = tuple(map(str, loc))
     return next((origins[place[:end]] for end in range(len(place), 0, -1) if place[:end] in origins), str(path))
 
 
@@ -238,7 +309,7 @@ def _position(place: list[Any], key: str, override: str, where: str) -> int:
 
 def _problem(entry: Any, model: type[BaseModel]) -> str:
     """One problem in a line: where, what, and the nearest known key."""
-    where = ".".join(str(part) for part in entry["loc"]) or "the config"
+    where = _where(entry["loc"])
     message = entry["msg"].removeprefix("Value error, ")
     if entry["type"] == "extra_forbidden":
         near = get_close_matches(str(entry["loc"][-1]), _keys_at(entry["loc"][:-1], model), n=1)

@@ -20,6 +20,9 @@ Place = tuple[str, ...]
 MOST_CHARACTERS = 250_000
 """Of one text. The longest shipped config has some 4,000: engineering judgement."""
 
+MOST_BYTES = 4 * MOST_CHARACTERS
+"""Of a file, whose size is asked before it is read: a character of UTF-8 has four at the most."""
+
 MOST_LEVELS = 32
 """Nested inside each other. A config needs about six: engineering judgement."""
 

@@ -154,12 +154,17 @@ class SceneConfig(Strict):
     class_names: tuple[str, ...] | None = Field(None, description="One for each label value, in ascending order.")
     patch: int = Field(11, ge=1, le=99, description="Side of a patch in pixels, odd.")
 
+    @field_validator("patch")
+    @classmethod
+    def _odd(cls, patch: int) -> int:
+        if patch % 2 == 0:
+            raise ValueError(f"expected an odd `patch` (a centre pixel and its neighbours), got {patch}")
+        return patch
+
     @model_validator(mode="after")
     def _one_source(self) -> SceneConfig:
         if (self.path is None) == (self.synthetic is None):
             raise ValueError("expected either `path` (a file) or `synthetic` (the embedded scene), got both or none")
-        if self.patch % 2 == 0:
-            raise ValueError(f"expected an odd `patch` (a centre pixel and its neighbours), got {self.patch}")
         if self.synthetic is not None:
             self.refuse_beside("synthetic", *(set(type(self).model_fields) - {"path", "synthetic", "patch"}))
         return self

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +16,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 import relations
 from diverget.models.compress.table import compression
@@ -39,6 +40,9 @@ from experiments.parts import (
     as_version,
     is_deployed,
 )
+
+Fault = tuple[tuple[str | int, ...], str]
+"""Where something is wrong, and what."""
 
 
 class RunConfig(Strict):
@@ -86,117 +90,152 @@ class RunConfig(Strict):
     @model_validator(mode="before")
     @classmethod
     def _space_spelt_out(cls, tree: Any) -> Any:
-        """What a named space stands for, written out, so that the run keeps it whatever the name means later."""
-        if not isinstance(tree, dict) or tree.get("space") is None:
-            return tree
-        try:
-            space = TypeAdapter(Annotated[SpaceConfig, as_key("name")]).validate_python(tree["space"])
-        except ValidationError:
-            return {"relations": [next(iter(relations.ALL))], **tree}  # told again, with its place, by the field
-        standing = {
-            "relations": space.entries(),
-            "tier": space.named.tier,
-            **({"limits": dict(space.named.limits)} if space.named.narrowed else {}),
-        }
-        return {**standing, **tree}
+        return spelt_out(tree)
 
     _known_limits = field_validator("limits")(known_limits)
 
     @model_validator(mode="after")
     def _consistent(self) -> RunConfig:
-        if (self.scene is None) == (self.images is None):
-            raise ValueError("expected either `scene` (hyperspectral) or `images`, got both or none")
-        if self.images is not None and self.split.block is not None:
-            raise ValueError(
-                f"expected no `split.block` beside `images`, got {self.split.block}: images have no blocks"
-            )
-        for kind, entries in (("references", self.references), ("quantisations", self.quantisations)):
-            labels = [entry.label for entry in entries]
-            for label in labels:
-                if labels.count(label) > 1:
-                    raise ValueError(f"expected different names in `{kind}`, got {label!r} twice; add `name:` to one")
-        self._refuse_networks_of_other_data()
-        self._refuse_integers_of_volumes()
-        self._refuse_clashes()
-        if any(entry.path for entry in self.quantisations) and len(self.references) > 1:
-            raise ValueError(
-                f"expected one reference beside quantised files, got {len(self.references)}; write a config for each"
-            )
-        for reference in self.references:
-            made = [entry.quantisation for entry in self.quantisations if entry.quantisation]
-            if reference.path and is_deployed(reference.path) and made:
-                raise ValueError(
-                    f"expected quantised files beside the reference {reference.path.name}, got {made}: a "
-                    f"{reference.path.suffix} cannot be quantised; give its Keras file or SavedModel as the reference, "
-                    "or quantised files beside it"
-                )
-        if self.patchwise is not None and any("severity" in rung.limits for rung in self.rungs):
-            painted = [arm.name for arm in self.patchwise.chosen if not arm.natural]
-            if painted:
-                raise ValueError(
-                    f"expected no limit on the severity beside arms that change pixels, got {painted}: follow-ups of "
-                    "theirs have none; limit psnr, ssim or spectral_angle, or leave these arms out"
-                )
-        self._refuse_beside_space()
-        self.search.refuse_limits(list(self.limits))
-        self.space_in(self.tier)
+        refuse(self.faults())
         return self
 
-    def _refuse_networks_of_other_data(self) -> None:
+    def faults(self, *, without: Collection[str] = ()) -> list[Fault]:
+        """What does not go together, all of it; checks that read a key of `without` are left out."""
+        checks: tuple[tuple[set[str], Callable[[], Iterable[Fault]]], ...] = (
+            ({"scene", "images"}, self._of_data),
+            ({"images", "split"}, self._of_blocks),
+            ({"references", "quantisations"}, self._of_names),
+            ({"images", "references"}, self._of_networks),
+            ({"references", "quantisations"}, self._of_volumes),
+            ({"references", "quantisations"}, self._of_files),
+            ({"patchwise", "tier", "limits"}, self._of_painted),
+            ({"space", "relations", "tier"}, self._of_space),
+            ({"search", "limits"}, self._of_search),
+            ({"relations", "tier"}, self._of_bounds),
+        )
+        return [fault for keys, check in checks if not keys & set(without) for fault in check()]
+
+    def _of_data(self) -> Iterable[Fault]:
+        if (self.scene is None) == (self.images is None):
+            place = () if self.images is None else ("images",)
+            yield place, "expected either `scene` (hyperspectral) or `images`, got both or none"
+
+    def _of_blocks(self) -> Iterable[Fault]:
+        if self.images is not None and self.split.block is not None:
+            yield (
+                ("split", "block"),
+                f"expected no `split.block` beside `images`, got {self.split.block}: images have no blocks",
+            )
+
+    def _of_names(self) -> Iterable[Fault]:
+        """Pairs are called `reference/quantised`, a control `reference/reference`, and files `reference.quantised`."""
+        references = [entry.label for entry in self.references]
+        quantised = [entry.label for entry in self.quantisations]
+        clear = True
+        for kind, labels in (("references", references), ("quantisations", quantised)):
+            for number, label in enumerate(labels):
+                if labels[:number].count(label) == 1:
+                    clear = False
+                    yield (
+                        (kind, number),
+                        f"expected different names in `{kind}`, got {label!r} twice; add `name:` to one",
+                    )
+        for number, label in enumerate(quantised):
+            if label in references:
+                clear = False
+                yield (
+                    ("quantisations", number),
+                    f"expected other names under `quantisations` than under `references`, got {label!r} in both; "
+                    "add `name:` to one",
+                )
+        files = references + [f"{reference}.{label}" for reference in references for label in quantised]
+        for number, file in enumerate(files if clear else ()):
+            if file in files[:number]:
+                yield (
+                    ("references",),
+                    f"expected names that give each model a file of its own, got {file}.tflite twice; change a `name:`",
+                )
+
+    def _of_networks(self) -> Iterable[Fault]:
         """A network of the zoo is for patches of a scene or for images: the other would train it on nonsense."""
         data = "scene" if self.images is None else "images"
         fitting = [architecture.name for architecture in ARCHITECTURES if architecture.data == data]
-        others = [entry.zoo for entry in self.references if entry.zoo and entry.zoo not in fitting]
-        if others:
-            raise ValueError(
-                f"expected under `references` networks for `{data}`, got {', '.join(others)}; choose one of "
-                f"{', '.join(fitting)}, or give a trained model's `path`"
-            )
+        for number, entry in enumerate(self.references):
+            if entry.zoo and entry.zoo not in fitting:
+                yield (
+                    ("references", number),
+                    f"expected under `references` networks for `{data}`, got {entry.zoo}; choose one of "
+                    f"{', '.join(fitting)}, or give a trained model's `path`",
+                )
 
-    def _refuse_integers_of_volumes(self) -> None:
+    def _of_volumes(self) -> Iterable[Fault]:
         """Training under integers needs integers: TFLite leaves the 3-D convolutions of a network in float."""
-        compressed = [entry for entry in self.quantisations if entry.compression]
-        made = [entry.label for entry in compressed if compression(entry.compression or "").integers]
         volumes = [architecture.name for architecture in ARCHITECTURES if architecture.layout == "hwb1"]
         asked = [entry.zoo for entry in self.references if entry.zoo in volumes]
-        if made and asked:
-            raise ValueError(
-                f"expected no quantisation-aware training of {asked[0]}, whose 3-D convolutions TFLite leaves in "
-                f"float, got {', '.join(made)}; choose another compression, int8_lowered, or another network"
+        for number, entry in enumerate(self.quantisations):
+            if asked and entry.compression and compression(entry.compression).integers:
+                yield (
+                    ("quantisations", number),
+                    f"expected no quantisation-aware training of {asked[0]}, whose 3-D convolutions TFLite leaves in "
+                    f"float, got {entry.label}; choose another compression, int8_lowered, or another network",
+                )
+
+    def _of_files(self) -> Iterable[Fault]:
+        if any(entry.path for entry in self.quantisations) and len(self.references) > 1:
+            yield (
+                ("references",),
+                f"expected one reference beside quantised files, got {len(self.references)}; write a config for each",
+            )
+        made = [entry.quantisation for entry in self.quantisations if entry.quantisation]
+        for number, reference in enumerate(self.references):
+            if reference.path and is_deployed(reference.path) and made:
+                yield (
+                    ("references", number, "path"),
+                    f"expected quantised files beside the reference {reference.path.name}, got {made}: a "
+                    f"{reference.path.suffix} cannot be quantised; give its Keras file or SavedModel as the reference, "
+                    "or quantised files beside it",
+                )
+
+    def _of_painted(self) -> Iterable[Fault]:
+        if self.patchwise is None or not any("severity" in rung.limits for rung in self.rungs):
+            return
+        painted = [arm.name for arm in self.patchwise.chosen if not arm.natural]
+        if painted:
+            yield (
+                ("patchwise",),
+                f"expected no limit on the severity beside arms that change pixels, got {painted}: follow-ups of "
+                "theirs have none; limit psnr, ssim or spectral_angle, or leave these arms out",
             )
 
-    def _refuse_beside_space(self) -> None:
+    def _of_space(self) -> Iterable[Fault]:
         """A named space says which relations there are; only that of a family leaves the tier open."""
         if self.space is None:
             return
         spelt = tuple(RelationConfig.model_validate(entry) for entry in self.space.entries())
         if self.relations != spelt:
-            raise ValueError(
+            yield (
+                ("relations",),
                 f"expected either `space` or `relations`, got both; the space {self.space.name} has relations of its "
-                "own, and `without:` takes some away"
+                "own, and `without:` takes some away",
             )
         if self.space.named.family is None and self.tier != self.space.named.tier:
-            raise ValueError(
+            yield (
+                ("tier",),
                 f"expected the tier {self.space.named.tier} of the space {self.space.name}, got {self.tier}; "
-                "leave `tier` out, or choose another space"
+                "leave `tier` out, or choose another space",
             )
 
-    def _refuse_clashes(self) -> None:
-        """Pairs are called `reference/quantised`, a control `reference/reference`, and files `reference.quantised`."""
-        references = [entry.label for entry in self.references]
-        quantised = [entry.label for entry in self.quantisations]
-        for label in quantised:
-            if label in references:
-                raise ValueError(
-                    f"expected other names under `quantisations` than under `references`, got {label!r} in both; "
-                    "add `name:` to one"
-                )
-        files = references + [f"{reference}.{label}" for reference in references for label in quantised]
-        for file in files:
-            if files.count(file) > 1:
-                raise ValueError(
-                    f"expected names that give each model a file of its own, got {file}.tflite twice; change a `name:`"
-                )
+    def _of_search(self) -> Iterable[Fault]:
+        try:
+            self.search.refuse_limits(list(self.limits))
+        except ValueError as error:
+            yield ("search",), str(error)
+
+    def _of_bounds(self) -> Iterable[Fault]:
+        try:
+            self.space_in(self.tier)
+        except ValueError as error:
+            yield ("relations",), str(error)
 
     def space_in(self, tier: str, only: str | None = None) -> Space:
         """The space of the config's relations (or of one of them) in `tier`.
@@ -261,6 +300,38 @@ class RunConfig(Strict):
         ]
         contents = {str(path): content_digest(path) for path in self.files()}
         return hashlib.sha256(json.dumps(by_content(content, contents), sort_keys=True).encode()).hexdigest()
+
+
+def refuse(faults: Sequence[Fault]) -> None:
+    """Return when there are no faults of a model whose fields are each valid.
+
+    Raises:
+        ValidationError: there are; all are told, each at its own key.
+    """
+    if faults:
+        raise ValidationError.from_exception_data(
+            "config",
+            [
+                {"type": PydanticCustomError("value_error", "{told}", {"told": told}), "loc": place, "input": None}
+                for place, told in faults
+            ],
+        )
+
+
+def spelt_out(tree: Any) -> Any:
+    """What a named space stands for, written out, so that the run keeps it whatever the name means later."""
+    if not isinstance(tree, dict) or tree.get("space") is None:
+        return tree
+    try:
+        space = TypeAdapter(Annotated[SpaceConfig, as_key("name")]).validate_python(tree["space"])
+    except ValidationError:
+        return {"relations": [next(iter(relations.ALL))], **tree}  # told again, with its place, by the field
+    standing = {
+        "relations": space.entries(),
+        "tier": space.named.tier,
+        **({"limits": dict(space.named.limits)} if space.named.narrowed else {}),
+    }
+    return {**standing, **tree}
 
 
 def _overlap(chosen: tuple[float, float], declared: tuple[float, float]) -> tuple[float, float]:

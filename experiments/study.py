@@ -75,11 +75,12 @@ class Study:
         return out / f"{self.config.name}-study"
 
 
-def load_study(path: Path, *, overrides: Sequence[str] = ()) -> Study:
+def load_study(path: Path, *, overrides: Sequence[str] = (), files: bool = False) -> Study:
     """The study in the YAML file at `path`, with every run's config read, set and checked.
 
     Args:
         overrides: `run.key.path=value`, set in one run; `shared.key.path=value` in all.
+        files: whether a file that is named and not there is a problem too.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -101,6 +102,7 @@ def load_study(path: Path, *, overrides: Sequence[str] = ()) -> Study:
                 over=config.shared,
                 put=put,
                 overrides=own[run.name],
+                files=files,
                 origins=_origins_of(origins, number),
             )
         except (ValueError, OSError) as error:

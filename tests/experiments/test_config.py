@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from diverget.scene import ImageSet
 from diverget.split import split
+from experiments.cli import app
 from experiments.config import ConfigError, load
 from experiments.criteria import check, parse
 from experiments.data import check_material, gather
@@ -350,3 +352,67 @@ def test_a_study_tells_which_of_its_lines_set_a_wrong_key(tmp_path: Path) -> Non
     with pytest.raises(ConfigError) as told:
         load_study(study)
     assert f"{study}:3: rates.draws: " in str(told.value) and f"{study}:8: split.assessed: " in str(told.value)
+
+
+ACROSS = """name: x
+scene: {synthetic: {}}
+references: [{zoo: depthwise, name: a}, {path: gone.keras, name: a}]
+quantisations: [int8, {path: lost.tflite, name: b}]
+space: in_spec
+tier: stress
+search: {optimiser: moead}
+"""
+
+
+def test_faults_across_keys_are_told_together_with_their_lines(tmp_path: Path) -> None:
+    path = written(tmp_path, ACROSS)
+    with pytest.raises(ConfigError) as told:
+        load(path)
+    assert "4 problems" in str(told.value)
+    for line in (
+        f"{path}:3: references.1: expected different names in `references`, got 'a' twice",
+        f"{path}:3: references: expected one reference beside quantised files, got 2",
+        f"{path}:6: tier: expected the tier in_spec of the space in_spec, got stress",
+        f"{path}:7: search: expected no `limits` beside the optimiser 'moead'",
+    ):
+        assert line in str(told.value), told.value
+
+
+def test_faults_across_keys_stand_beside_wrong_values_and_missing_files(tmp_path: Path) -> None:
+    path = written(tmp_path, ACROSS + "workers: many\nsplit: {assessed: 0}\n")
+    with pytest.raises(ConfigError) as told:
+        load(path, files=True, overrides=["references.0.preprocessing=p.json"])
+    lines = str(told.value).splitlines()
+    for start in (
+        f"  {path}:8: workers: ",
+        f"  {path}:9: split.assessed: ",
+        f"  {path}:6: tier: expected the tier in_spec",
+        f"  {path}:3: references.1.path: expected a file at {tmp_path / 'gone.keras'}, got none; correct the path",
+        f"  {path}:4: quantisations.1.path: expected a file at {tmp_path / 'lost.tflite'}, got none",
+        "  --set references.0.preprocessing=p.json: references.0.preprocessing: expected a file at",
+        "  " + f"{path}:3: references.0: expected nothing that `zoo` leaves without effect, got `preprocessing`",
+    ):
+        assert any(line.startswith(start) for line in lines), (start, told.value)
+    # What involves a wrong key is not guessed at.
+    assert "different names" not in str(told.value)
+
+
+def test_missing_files_are_told_all_at_once(tmp_path: Path) -> None:
+    text = MINIMAL.replace("{synthetic: {height: 64, width: 64}}", "{path: a.npz, ground_truth: b.npz}")
+    path = written(tmp_path, text)
+    load(path)
+    done = CliRunner().invoke(app, ["check", str(path)])
+    assert done.exit_code == 2 and "has 2 problems" in done.output
+    assert f"{path}:3: scene.path: expected a file at" in done.output and ":3: scene.ground_truth: " in done.output
+    for name in ("a.npz", "b.npz"):
+        (tmp_path / name).write_bytes(b"")
+    assert load(path, files=True) == load(path)
+
+
+def test_a_file_too_large_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "large.yaml"
+    with open(path, "wb") as file:
+        file.truncate(2 * 10**9)
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: pytest.fail("the file was read"))
+    with pytest.raises(ConfigError, match=r"at most 1,000,000 bytes, got 2,000,000,000 in .*large\.yaml; shorten it"):
+        load(path)
