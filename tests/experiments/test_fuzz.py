@@ -13,7 +13,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import h5py
@@ -27,6 +27,8 @@ from diverget.loading import load_images, load_scene
 from diverget.models import graph, keras_file, onnx_graph, preprocessing
 from diverget.models.keras_file import inspect_keras, network_digest
 from diverget.store import Store
+from experiments import data
+from experiments.check import estimate
 from experiments.cli import app
 from experiments.config import ConfigError, load, read_tree
 from experiments.document import DocumentError, parse
@@ -37,7 +39,7 @@ from tests.experiments.small import GOLDEN, ROOT, command, scene_arrays
 
 CONFIGS = ROOT / "configs"
 DAMAGED = ROOT / "tests" / "golden" / "damaged"
-CASES, STUDIES_OF = 2000, 40
+CASES, STUDIES_OF = 1500, 40
 """Mutated configs, and every how many-th of them is a study, which reads the configs of all its runs."""
 
 SECONDS = 5.0
@@ -96,6 +98,53 @@ def test_mutated_configs_load_or_are_refused(configs: Path) -> None:
             str(error).encode("utf-8")
         assert time.monotonic() - started < SECONDS, f"case {case} took too long: {content[:200]!r}"
     assert counts["loads"] > 50 and counts["refused"] > 500, counts
+
+
+SMALL = """name: small
+seed: 1
+scene:
+  synthetic: {height: 48, width: 48}
+  patch: 7
+split: {assessed: 20, baseline: 50, calibration: 10, block: 6, fractions: [0.5, 0.1, 0.4]}
+references: [{zoo: depthwise, epochs: 2}]
+quantisations: [int8, {compression: pruning, sparsity: 0.5}]
+relations: [stripes, {gaussian_blur: {sigma: [0, 0.5]}}]
+tier: stress
+limits: {psnr: 20}
+rates: {draws: 2, tiers: [in_spec, stress], doses: [0.5]}
+gaps: {}
+search: {optimiser: nsga2, population: 4, budget: 2000}
+patchwise: {arms: [random], budget: 20, repeats: 2}
+workers: 2
+"""
+ESTIMATED = 8
+"""Valid ones of its mutations whose cost is told."""
+
+
+@pytest.mark.slow
+def test_the_cost_of_every_valid_config_is_told_or_it_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data, "synthetic_scene", cache(data.synthetic_scene))
+    rng, path = generator(5), tmp_path / "small.yaml"
+    counts: Counter[str] = Counter()
+    while counts.total() < ESTIMATED:
+        path.write_bytes(mutated_text(SMALL, rng))
+        try:
+            config = load(path, files=True)
+        except (ValueError, OSError):
+            continue
+        started = time.monotonic()
+        try:
+            told = list(estimate(config, tmp_path / "out"))
+            assert json.loads(told[0]) == config.effective()
+            assert told[-1].startswith(f"with {config.workers} workers about ") and "nan" not in told[-1]
+            counts["told"] += 1
+        except (ValueError, OSError) as error:
+            assert str(error).startswith("Expected ") and " got " in str(error), error
+            counts["refused"] += 1
+        assert time.monotonic() - started < 4 * SECONDS, path.read_text()
+    assert counts["told"] > ESTIMATED // 2, counts
 
 
 @pytest.mark.slow
