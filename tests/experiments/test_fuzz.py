@@ -39,7 +39,7 @@ from tests.experiments.small import GOLDEN, ROOT, command, scene_arrays
 
 CONFIGS = ROOT / "configs"
 DAMAGED = ROOT / "tests" / "golden" / "damaged"
-CASES, STUDIES_OF = 1500, 40
+CASES, STUDIES_OF = 2000, 40
 """Mutated configs, and every how many-th of them is a study, which reads the configs of all its runs."""
 
 SECONDS = 5.0
