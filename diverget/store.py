@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import secrets
 import shutil
 import zipfile
 import zlib
@@ -29,7 +31,8 @@ def appearing(path: Path) -> Iterator[Path]:
         OSError: the disk is full, or the folder may not be written; nothing is left behind.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Two hosts of a network file system may have processes of one number: the name holds chance in place of it.
+    temporary = path.with_name(f".{path.name}.{platform.node()}.{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
         with open(temporary, "rb") as written:

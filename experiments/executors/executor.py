@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +46,20 @@ class Executor(Protocol):
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def died(job: Job, ending: str, deaths: Counter[str], asked: Asked) -> Done | None:
+    """What is told of a cell whose worker died; None where it is to be tried again, which is said.
+
+    Args:
+        ending: how the worker ended, in words.
+        deaths: how often each cell's worker has died before; this death is added.
+    """
+    deaths[job.name] += 1
+    if deaths[job.name] > asked.retries:
+        return lost(job, deaths[job.name], ending)
+    asked.say(f"cell {job.name}: {ending}; it is tried again")
+    return None
 
 
 def lost(job: Job, times: int, ending: str) -> Done:

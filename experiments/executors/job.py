@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ outlive the machine that held it by the length of a lease, which is a minute or 
 
 LOOK_SECONDS = 0.5
 """Between two looks whether a held run directory is free: engineering judgement."""
+
+UNFORESEEN = (RuntimeError, ArithmeticError, LookupError, TypeError, AttributeError, AssertionError)
+"""What a library raises where it, or this program, is wrong: it ends its cell and no other."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +47,15 @@ class Done:
 
     Attributes:
         name: of the cell.
-        met: whether all its criteria were met; None where it failed.
-        message: why it failed; empty where it did not.
+        met: whether all its criteria were met; None where it did not come to its end.
+        message: why it did not; empty where it did.
+        held: whether it did not because another process writes into its run directory.
     """
 
     name: str
     met: bool | None
     message: str = ""
+    held: bool = False
 
 
 def job_of(name: str, config: str, *, out: Path, log: Path, workers: int) -> Job:
@@ -76,8 +82,14 @@ def carry_out(job: Job) -> Done:
             _, met = _once_free(lambda: run(config, job.out, screen))
         except MemoryError:
             return Done(job.name, None, "Expected the cell to fit into memory, got no more of it; give it more.")
+        except Held as error:
+            return Done(job.name, None, str(error), held=True)
         except (ValueError, OSError) as error:
             return Done(job.name, None, str(error))
+        except UNFORESEEN as error:
+            traceback.print_exc(file=log)
+            what = " ".join([f"{type(error).__name__}:", *str(error).splitlines()[:1]])
+            return Done(job.name, None, f"Expected the cell to come to its end, got {what}; see {job.log}.")
     return Done(job.name, met)
 
 

@@ -13,7 +13,7 @@ from multiprocessing import connection, get_context, parent_process, resource_tr
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 
-from experiments.executors.executor import Asked, lost
+from experiments.executors.executor import Asked, died
 from experiments.executors.job import Done, Job, carry_out
 
 
@@ -52,11 +52,10 @@ def processes(jobs: Sequence[Job], asked: Asked) -> Iterator[Done]:
                 job = worker.job
                 if job is None:
                     continue
-                deaths[job.name] += 1
-                if deaths[job.name] > asked.retries:
-                    yield lost(job, deaths[job.name], ending)
+                given_up = died(job, ending, deaths, asked)
+                if given_up is not None:
+                    yield given_up
                 else:
-                    asked.say(f"cell {job.name}: {ending}; it is tried again")
                     waiting.appendleft(job)
     finally:
         for worker in workers:

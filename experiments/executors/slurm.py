@@ -7,7 +7,7 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from experiments.executors.executor import Asked, lost, missing
+from experiments.executors.executor import Asked, died, missing
 from experiments.executors.job import Done, Job, carry_out
 
 HERE = "local"
@@ -63,12 +63,10 @@ def slurm(jobs: Sequence[Job], asked: Asked) -> Iterator[Done]:
                 if submitted.exception() is None:
                     yield submitted.result()
                     continue
-                deaths[job.name] += 1
-                ending = f"job {submitted.job_id} without a result"
-                if deaths[job.name] > asked.retries:
-                    yield lost(job, deaths[job.name], ending)
+                given_up = died(job, f"job {submitted.job_id} without a result", deaths, asked)
+                if given_up is not None:
+                    yield given_up
                 else:
-                    asked.say(f"cell {job.name}: {ending}; it is submitted again")
                     waiting.append(job)
     finally:
         for _, submitted in under_way:
