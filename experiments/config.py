@@ -35,6 +35,16 @@ PLAINLY = {
 SWEEP = "sweep"
 """The key under which a config says what is varied from cell to cell."""
 
+RUNS = "runs"
+"""The key under which a study lists its runs."""
+
+KINDS = {
+    "run": "a config of one run",
+    "sweep": "a sweep, which stands for many runs",
+    "study": "a study of several runs",
+}
+"""What a file may be, by the command that starts it."""
+
 
 HOLDERS = ("scene", "images", "references", "quantisations")
 """The keys of a config under which files are named."""
@@ -69,11 +79,7 @@ def load(
         ConfigError: it is no YAML, or has problems; all of them are listed.
     """
     tree, told = read_with_origins(path) if read is None else (deepcopy(read[0]), read[1])
-    if SWEEP in tree:
-        raise ConfigError(
-            f"Expected a config of one run in {path}, got one with `{SWEEP}`, which stands for many; start it with "
-            f"`diverget sweep {path}`, or remove `{SWEEP}`."
-        )
+    refuse_other_kind(path, tree, wanted="run")
     known = dict(told)
     tree = _laid_over(tree, over)
     for place, value in _places(over, ()):
@@ -176,6 +182,24 @@ def read_with_origins(path: Path) -> tuple[dict[str, Any], Origins]:
         )
     tree: dict[str, Any] = _anchored(found.value, path.parent.resolve())
     return tree, {place: f"{path}:{line}" for place, line in found.lines.items()}
+
+
+def refuse_other_kind(path: Path, tree: Mapping[str, Any], *, wanted: str) -> None:
+    """Return when the file at `path` is of the kind that `wanted`, a key of `KINDS`, starts.
+
+    Raises:
+        ConfigError: it is of another kind; the command that starts it is told.
+    """
+    found = "sweep" if SWEEP in tree else "study" if RUNS in tree else "run"
+    if SWEEP in tree and RUNS in tree:
+        raise ConfigError(
+            f"Expected either `{SWEEP}` or `{RUNS}` in {path}, got both; a study has runs and does not vary keys: "
+            "remove one of them."
+        )
+    if found != wanted:
+        raise ConfigError(
+            f"Expected {KINDS[wanted]} in {path}, got {KINDS[found]}; start it with `diverget {found} {path}`."
+        )
 
 
 def listed_problems(

@@ -25,6 +25,7 @@ from diverget.space import Space
 from experiments.criteria import Criterion, CriterionConfig
 from experiments.identity import by_content, content_digest
 from experiments.methods import GapsConfig, PatchwiseConfig, RatesConfig, RungConfig, SearchConfig, known_limits
+from experiments.naming import short_name
 from experiments.parts import (
     MOST_SEED,
     PATH_KEYS,
@@ -92,6 +93,7 @@ class RunConfig(Strict):
     def _space_spelt_out(cls, tree: Any) -> Any:
         return spelt_out(tree)
 
+    _short_name = field_validator("name")(short_name)
     _known_limits = field_validator("limits")(known_limits)
 
     @model_validator(mode="after")

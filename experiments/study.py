@@ -11,7 +11,18 @@ from typing import Any
 from pydantic import Field, ValidationError, field_validator
 
 from diverget.store import Store
-from experiments.config import ConfigError, Origins, anchored, listed_problems, load, read_with_origins
+from experiments.config import (
+    RUNS,
+    SWEEP,
+    ConfigError,
+    Origins,
+    anchored,
+    listed_problems,
+    load,
+    read_with_origins,
+    refuse_other_kind,
+)
+from experiments.naming import short_name
 from experiments.parts import Strict
 from experiments.progress import Screen
 from experiments.schema import RunConfig
@@ -52,6 +63,8 @@ class StudyConfig(Strict):
     runs: tuple[StudyRunConfig, ...] = Field(min_length=1, description="Carried out one after another.")
     bars: BarsConfig = Field(BarsConfig(), description="What derived numbers have to reach.")
 
+    _short_name = field_validator("name")(short_name)
+
     @field_validator("runs")
     @classmethod
     def _different_names(cls, runs: tuple[StudyRunConfig, ...]) -> tuple[StudyRunConfig, ...]:
@@ -87,6 +100,8 @@ def load_study(path: Path, *, overrides: Sequence[str] = (), files: bool = False
         ConfigError: it is no YAML, or it or a config of a run has problems; all of them are listed.
     """
     tree, origins = read_with_origins(path)
+    if SWEEP in tree or (RUNS not in tree and "references" in tree):
+        refuse_other_kind(path, tree, wanted="study")
     try:
         config = StudyConfig.model_validate(tree)
     except ValidationError as error:

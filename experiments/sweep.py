@@ -12,7 +12,17 @@ from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from experiments.config import SWEEP, ConfigError, Origins, anchored, listed_problems, load, read_with_origins
+from experiments.config import (
+    RUNS,
+    SWEEP,
+    ConfigError,
+    Origins,
+    anchored,
+    listed_problems,
+    load,
+    read_with_origins,
+    refuse_other_kind,
+)
 from experiments.parts import PATH_KEYS, Strict
 from experiments.schema import RunConfig
 
@@ -22,6 +32,9 @@ LISTS = ("references", "quantisations", "relations")
 MOST_CELLS = 100_000
 """More is a mistake in a grid and not a plan; every cell is expanded and checked before the first one starts
 (engineering judgement)."""
+
+COMPLETE, BEGUN, WAITING, FAILED, ELSEWHERE = "complete", "begun", "not begun", "failed", "under way elsewhere"
+"""The states of a cell; the last one is that of a cell whose run directory another process holds."""
 
 Values = Mapping[str, Any]
 
@@ -104,6 +117,7 @@ class Cell:
         config: the whole of it.
         digest: of the config; two cells of one digest are one.
         also: the numbers of the cells that came to the same.
+        apart: the keys in which those differ nevertheless; none of them determines a result.
     """
 
     name: str
@@ -111,6 +125,7 @@ class Cell:
     config: RunConfig
     digest: str
     also: tuple[str, ...] = ()
+    apart: tuple[str, ...] = ()
 
     @property
     def folder(self) -> str:
@@ -142,11 +157,12 @@ def load_sweep(path: Path, *, overrides: Sequence[str] = ()) -> Sweep:
         ConfigError: it is no YAML, has no `sweep`, or that or a cell has problems; all are listed, with their cells.
     """
     tree, origins = read_with_origins(path)
-    if SWEEP not in tree:
+    if SWEEP not in tree and RUNS not in tree:
         raise ConfigError(
             f"Expected `{SWEEP}:` in {path}, got a config of one run; add what varies (`grid`, `zip` or `cells`), or "
             f"start it with `diverget run {path}`."
         )
+    refuse_other_kind(path, tree, wanted="sweep")
     asked = _asked(path, tree.pop(SWEEP), origins)
     written = {
         place[-1]: where for place, where in origins.items() if place[:1] == (SWEEP,) and place[-1] in asked.keys
@@ -162,16 +178,32 @@ def load_sweep(path: Path, *, overrides: Sequence[str] = ()) -> Sweep:
             put, keys = _put_of(tree, {key: anchored(key, value, folder) for key, value in values.items()})
             places = {tuple(place.split(".")): written[key] for place, key in keys.items() if key in written}
             config = load(path, put=put, overrides=overrides, origins=places, read=(tree, origins))
-            digest = config.digest()
+            cell = Cell(name, values, config, config.digest())
+            found[cell.digest] = _joined(found.get(cell.digest), cell)
         except (ValueError, OSError) as error:
             problems.setdefault(str(error), []).append(name)
-            continue
-        same = found.get(digest)
-        found[digest] = replace(same, also=(*same.also, name)) if same else Cell(name, values, config, digest)
     if problems:
         raise ConfigError("\n".join(f"{cells_in_words(names)}: {text}" for text, names in problems.items()))
     cells = tuple(found.values())
     return Sweep(_name_of(path, tree, cells), asked.keys, cells)
+
+
+def _joined(first: Cell | None, cell: Cell) -> Cell:
+    """The first cell of a digest, with `cell` noted beside it.
+
+    Raises:
+        ConfigError: the two have different criteria, and one run has one verdict.
+    """
+    if first is None:
+        return cell
+    if first.config.asked_criteria != cell.config.asked_criteria:
+        raise ConfigError(
+            f"Expected cells that differ in more than `criteria`, got those of cell {first.name} with others; criteria "
+            "judge a run and do not change it: keep one list, and ask `diverget gate` about the others."
+        )
+    mine, theirs = first.config.effective(), cell.config.effective()
+    apart = dict.fromkeys((*first.apart, *(key for key in mine if mine[key] != theirs[key])))
+    return replace(first, also=(*first.also, cell.name), apart=tuple(apart))
 
 
 def _asked(path: Path, block: Any, origins: Origins) -> SweepConfig:

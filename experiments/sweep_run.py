@@ -21,7 +21,7 @@ from experiments.parts import named
 from experiments.progress import Screen
 from experiments.schema import RunConfig
 from experiments.sweep import Cell, Sweep, cells_in_words, differs
-from experiments.wording import count, plural, seconds
+from experiments.wording import count, listed, plural, seconds
 
 SCHEMA = 1
 
@@ -164,7 +164,13 @@ def same_cells(sweep: Sweep) -> Iterator[str]:
     """A line for every cell that others came to."""
     for cell in sweep.cells:
         if cell.also:
-            yield f"note: {cells_in_words((cell.name, *cell.also))} are one: the same config"
+            why = (
+                f"they differ only in {listed(cell.apart)}, which {'does' if len(cell.apart) == 1 else 'do'} not "
+                f"determine a result; cell {cell.name} stands for all"
+                if cell.apart
+                else "the same config"
+            )
+            yield f"note: {cells_in_words((cell.name, *cell.also))} are one: {why}"
 
 
 def note(sweep: Sweep, out: Path, failed: Mapping[str, str]) -> Path:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from experiments import sweep_run
+from experiments.cli import app
 from experiments.config import ConfigError, load
 from experiments.run import directory
 from experiments.schema import RunConfig
 from experiments.sweep import Sweep, cells_in_words, differs, load_sweep, worded
 from experiments.sweep_page import METRICS, plots, ranked, render_sweep
-from experiments.sweep_run import costs, note, sweep_lines
-from tests.experiments.small import CONFIG, ROOT, diverget, write
+from experiments.sweep_run import costs, note, same_cells, sweep_lines
+from tests.experiments.small import CONFIG, GOLDEN, ROOT, diverget, write
 
 
 def read(folder: Path, swept: str, *, overrides: tuple[str, ...] = ()) -> Sweep:
@@ -68,7 +71,35 @@ def test_cells_of_one_digest_are_one(tmp_path: Path) -> None:
     sweep = read(tmp_path, "  grid: {workers: [1, 2], seed: [0, 1, 1]}\n")
     assert [(cell.name, cell.also) for cell in sweep.cells] == [("1", ("4",)), ("2", ("3", "5", "6"))]
     lines = list(sweep_lines(sweep, tmp_path / "out"))
-    assert any("cells 2, 3, 5 and 6 are one" in line for line in lines)
+    (note,) = (line for line in lines if "cells 2, 3, 5 and 6 are one" in line)
+    assert "they differ only in workers, which does not determine a result; cell 2 stands for all" in note
+    (same,) = same_cells(read(tmp_path, "  grid: {seed: [0, 0]}\n"))
+    assert same == "note: cells 1 and 2 are one: the same config"
+
+
+def test_one_run_has_one_list_of_criteria(tmp_path: Path) -> None:
+    told = refused(tmp_path, "  grid: {seed: [0, 1], criteria: [[agreement >= 0.9], [agreement >= 0.99]]}\n")
+    assert "cells 2 and 4: Expected cells that differ in more than `criteria`" not in told
+    assert "cell 2: Expected cells that differ in more than `criteria`, got those of cell 1 with others" in told
+    # A cell may have criteria of its own beside what determines its result.
+    own = "  zip: {seed: [0, 1], criteria: [[agreement >= 0.9], [agreement >= 0.99]]}\n"
+    assert [cell.config.asked_criteria[0].bound for cell in read(tmp_path, own).cells] == [0.9, 0.99]
+
+
+def test_a_path_is_of_the_folder_of_the_file_however_deep_it_stands(tmp_path: Path) -> None:
+    for name in ("float32", "int8", "float16"):
+        shutil.copy(GOLDEN / f"{name}.tflite", tmp_path)
+    sweep = read(
+        tmp_path,
+        "  grid:\n"
+        "    references: [[{path: float32.tflite, name: float}]]\n"
+        "    quantisations: [{path: int8.tflite}, [{path: float16.tflite}]]\n"
+        "  cells: [{scene: {path: scene.npz, patch: 5}}, {scene: {path: scene.npz, patch: 7}}]\n",
+    )
+    for cell in sweep.cells:
+        config = cell.config
+        files = config.references[0].path, config.quantisations[0].path, config.scene and config.scene.path
+        assert {file.parent for file in files if file} == {tmp_path.resolve()}
 
 
 def test_lists_paths_and_bounds(tmp_path: Path) -> None:
@@ -185,14 +216,31 @@ def test_a_dry_run_costs_nothing(tmp_path: Path) -> None:
     [
         ("run", "sweep: {grid: {seed: [0]}}\n", "diverget sweep"),
         ("sweep", "", "Expected `sweep:` in"),
+        ("study", "sweep: {grid: {seed: [0]}}\n", "got a sweep, which stands for many runs; start it with `diverget"),
+        ("study", "", "got a config of one run; start it with `diverget run"),
+        ("run", "runs: []\n", "got a study of several runs; start it with `diverget study"),
+        ("sweep", "runs: []\n", "got a study of several runs; start it with `diverget study"),
+        ("sweep", "runs: []\nsweep: {grid: {seed: [0]}}\n", "Expected either `sweep` or `runs` in"),
+        ("run", "runs: []\nsweep: {grid: {seed: [0]}}\n", "Expected either `sweep` or `runs` in"),
         ("sweep", "sweep: {grid: {seed: []}}\n", "empty list"),
     ],
 )
 def test_the_wrong_command_says_which_is_right(tmp_path: Path, command: str, swept: str, expected: str) -> None:
-    done = diverget(command, write(tmp_path, CONFIG + swept), "--out", tmp_path / "out")
-    assert done.returncode == 2
+    file = write(tmp_path, CONFIG + swept)
+    done = CliRunner().invoke(app, [command, str(file), "--out", str(tmp_path / "out")])
+    assert done.exit_code == 2
     assert expected in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["run", "sweep", "study"])
+def test_a_name_too_long_for_a_folder_is_refused(tmp_path: Path, command: str) -> None:
+    rest = {"run": "", "sweep": "sweep: {grid: {seed: [0]}}\n", "study": "runs: [{name: a, config: small.yaml}]\n"}
+    text = CONFIG if command != "study" else "name: small\n"
+    file = write(tmp_path, text.replace("name: small\n", f"name: {'ä' * 100}\n") + rest[command])
+    done = CliRunner().invoke(app, [command, str(file), "--out", str(tmp_path / "out")])
+    assert done.exit_code == 2
+    assert "name: expected a name of at most 128 bytes" in done.stderr and "got 200; shorten it" in done.stderr
 
 
 def row(cell: str, rate: float | None, **more: object) -> dict[str, object]:
