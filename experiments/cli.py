@@ -120,8 +120,11 @@ def _summary(place: Path, say: Callable[[str], None]) -> None:
 @app.command()
 def check(config: Config, override: Override = None, out: Out = Path("runs")) -> None:
     """Validate a config, a study or a sweep, and its data; show what it means and would cost. Nothing is run."""
+    from rich.console import Console
+
     from experiments.check import estimate
     from experiments.config import SWEEP, load, read_tree
+    from experiments.progress import Screen
     from experiments.study import load_study
     from experiments.sweep import load_sweep
     from experiments.sweep_run import sweep_lines
@@ -129,7 +132,8 @@ def check(config: Config, override: Override = None, out: Out = Path("runs")) ->
     with _told():
         tree = read_tree(config)
         if SWEEP in tree:
-            for line in sweep_lines(load_sweep(config, overrides=override or []), out):
+            screen = Screen(Console(stderr=True, soft_wrap=True))
+            for line in sweep_lines(load_sweep(config, overrides=override or []), out, screen):
                 typer.echo(line)
             return
         if "runs" in tree:

@@ -32,8 +32,11 @@ def sweep(
     ] = None,
 ) -> None:
     """Carry out one run for every cell of a sweep and rank them on one page. Complete cells are kept."""
+    from rich.console import Console
+
+    from experiments.progress import Screen
     from experiments.sweep import load_sweep
-    from experiments.sweep_run import carry_out, processes_of, sweep_lines
+    from experiments.sweep_run import carry_out, ended_in_words, processes_of, sweep_lines
 
     where: list[Path] = []
 
@@ -49,16 +52,12 @@ def sweep(
         _refuse_idle(engine, processes, address, slurm)
         asked = load_sweep(file, overrides=override or [])
         if dry_run:
+            shown = Screen(Console(stderr=True, soft_wrap=True))
             for line in sweep_lines(
-                asked, out, engine=engine, processes=processes_of(engine, processes), address=address
+                asked, out, shown, engine=engine, processes=processes_of(engine, processes), address=address
             ):
                 typer.echo(line)
             return
-        from rich.console import Console
-
-        from experiments.progress import Screen
-        from experiments.sweep_run import ended_in_words
-
         where.append(asked.directory(out))
         screen = Screen(Console(stderr=False, soft_wrap=True))
         ended = carry_out(
@@ -66,7 +65,7 @@ def sweep(
         )
         for line in ended_in_words(asked, ended):
             screen.say(line)
-    if ended.failed:
+    if not ended.complete:
         raise typer.Exit(BAD_INPUT)
     if not ended.met:
         raise typer.Exit(NOT_MET)

@@ -123,7 +123,7 @@ def conclude(store: Store, criteria: Sequence[Criterion]) -> Judged:
         "control_findings": sum(bool(row["control"]) for row in run.findings),
         "control_passed": all(row["met"] for row in judged.control),
         "unconfirmed": sum(not row["confirmed"] for row in run.findings),
-        "asked": [{criterion.level: criterion.text} for criterion in criteria],
+        "asked": as_asked(criteria),
         "criteria": list(judged.rows),
         "criteria_met": judged.passed,
         "criteria_warned": judged.warned,
@@ -135,6 +135,11 @@ def conclude(store: Store, criteria: Sequence[Criterion]) -> Judged:
     if not store.has("summary.json") or store.read_json("summary.json") != content:
         store.write_json("summary.json", content)
     return judged
+
+
+def as_asked(criteria: Sequence[Criterion]) -> list[dict[str, str]]:
+    """`criteria` as `summary.json` keeps those that a run was judged by."""
+    return [{criterion.level: criterion.text} for criterion in criteria]
 
 
 def gate(

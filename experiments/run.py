@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 from diverget import tables
 from diverget.store import Store
 from experiments import attribution, bands, data, doses, found, gaps, stages
-from experiments.gate import conclude
+from experiments.criteria import Criterion
+from experiments.gate import Judged, conclude
 from experiments.pairs import Subjects, prepare
 from experiments.patchwise import patchwise, refuse_arms
 from experiments.progress import Screen
@@ -58,12 +60,22 @@ def run(config: RunConfig, out: Path, screen: Screen) -> tuple[Path, bool]:
     store = Store(directory(config, out))
     if store.has("summary.json"):
         screen.say("complete already; the report is written anew")
-        with store.alone():
-            judged = conclude(store, config.asked_criteria)
-            render(store.root)
-        return store.root, judged.passed
+        return store.root, judge_anew(store, config.asked_criteria).passed
     with store.alone():
         return store.root, _carry_out(config, store, screen, cache=out / "cache")
+
+
+def judge_anew(store: Store, criteria: Sequence[Criterion]) -> Judged:
+    """What the run in `store`, whose stages are all done, comes to under `criteria`; its report is written anew.
+
+    Raises:
+        Held: another process writes there.
+        ValueError, OSError: a file of the run is damaged, or cannot be written.
+    """
+    with store.alone():
+        judged = conclude(store, criteria)
+        render(store.root)
+    return judged
 
 
 def _carry_out(config: RunConfig, store: Store, screen: Screen, *, cache: Path) -> bool:

@@ -198,8 +198,8 @@ def _joined(first: Cell | None, cell: Cell) -> Cell:
         return cell
     if first.config.asked_criteria != cell.config.asked_criteria:
         raise ConfigError(
-            f"Expected cells that differ in more than `criteria`, got those of cell {first.name} with others; criteria "
-            "judge a run and do not change it: keep one list, and ask `diverget gate` about the others."
+            f"Expected one list of `criteria` for one run, got others than those of cell {first.name}, which is the "
+            "same run; criteria judge a run and do not change it: keep one list, and ask `diverget gate` about others."
         )
     mine, theirs = first.config.effective(), cell.config.effective()
     apart = dict.fromkeys((*first.apart, *(key for key in mine if mine[key] != theirs[key])))

@@ -20,7 +20,7 @@ from experiments.figures import SERIES, chart
 from experiments.methods import RungConfig
 from experiments.page import Alert, Plot
 from experiments.record import EVERYTHING, Row
-from experiments.sweep import worded
+from experiments.sweep import COMPLETE, ELSEWHERE, FAILED, worded
 from experiments.wording import cut, plural
 from relations import TIERS
 
@@ -213,13 +213,16 @@ def _against(rows: Sequence[Row], at: np.ndarray, pairs: Sequence[str], *, key: 
 def alerts(told: Row, rows: Sequence[Row]) -> list[Alert]:
     """Cells that failed or are not complete, and controls that failed."""
     states = [cell["state"] for cell in told["cells"]]
+    failed, held = states.count(FAILED), states.count(ELSEWHERE)
     bad = dict.fromkeys(row["cell"] for row in rows if row["control_passed"] is False)
     found = []
     if bad:
         found.append(Alert("bad", f"The control failed in {plural(len(bad), 'cell')} ({', '.join(bad)})."))
-    if failed := states.count("failed"):
+    if failed:
         found.append(Alert("bad", f"{plural(failed, 'cell')} failed; the last table says why."))
-    open_cells = len(states) - states.count("complete") - failed
+    if held:
+        found.append(Alert("warn", f"{plural(held, 'cell')} {ELSEWHERE}; start the same command again after that."))
+    open_cells = len(states) - states.count(COMPLETE) - failed - held
     if open_cells:
         found.append(Alert("warn", f"{plural(open_cells, 'cell')} not complete; start the same command again."))
     return found

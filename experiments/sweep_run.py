@@ -9,24 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diverget.models.zoo import ALL as ARCHITECTURES
-from diverget.store import Store
-from experiments.check import FAST, SLOW, queries, seconds_to_distort
-from experiments.data import Material, check_material, gather
+from diverget.store import Held, Store
 from experiments.executors import EXECUTORS, Asked, Done, Job
 from experiments.executors.executor import cores
 from experiments.executors.job import job_of
 from experiments.executors.slurm import HERE
-from experiments.parts import named
+from experiments.gate import as_asked
 from experiments.progress import Screen
-from experiments.schema import RunConfig
-from experiments.sweep import Cell, Sweep, cells_in_words, differs
+from experiments.sweep import COMPLETE, ELSEWHERE, FAILED, Cell, Sweep, cells_in_words, differs
+from experiments.sweep_costs import Cost, costs, looking, state
 from experiments.wording import count, listed, plural, seconds
 
 SCHEMA = 1
-
-COMPLETE, BEGUN, WAITING, FAILED = "complete", "begun", "not begun", "failed"
-"""The states of a cell."""
 
 ARRAY = 256
 """Jobs of a Slurm array that run at a time, where nothing else is said: submitit's own default."""
@@ -37,81 +31,25 @@ WRITE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What a cell would cost: queries, and seconds of a guess at the speed of its networks."""
-
-    queries: int
-    seconds: float
-
-
-@dataclass(frozen=True)
 class Ended:
-    """How a sweep ended: the folder of its page, the messages of the cells that failed, whether all criteria hold."""
+    """How a sweep ended.
+
+    Attributes:
+        place: the folder of its page.
+        failed: the messages of the cells that failed, by name.
+        elsewhere: the cells whose run directories other processes hold.
+        met: whether the criteria of all cells that are complete hold.
+    """
 
     place: Path
     failed: Mapping[str, str]
+    elsewhere: Sequence[str]
     met: bool
 
-
-def state(cell: Cell, out: Path) -> str:
-    """What the disk says of a cell."""
-    store = Store(out / cell.folder)
-    # A run that was killed between its summary and its report is carried out again, which writes the report alone.
-    whole = store.has("summary.json") and store.has("report.html")
-    return COMPLETE if whole else BEGUN if store.has("manifest.json") else WAITING
-
-
-def costs(sweep: Sweep, out: Path, *, workers: int) -> dict[str, Cost]:
-    """The cost of each cell that is not complete, by its name; its data is looked at on the way, each source once.
-
-    Raises:
-        ValueError, OSError: data that cannot be used; all problems are told, with their cells.
-    """
-    sources: dict[str, Material | str] = {}
-    slowness: dict[str, float] = {}
-    found: dict[str, Cost] = {}
-    problems: dict[str, list[str]] = {}
-    for cell in sweep.cells:
-        if state(cell, out) == COMPLETE:
-            continue
-        try:
-            material = _material(cell.config, sources)
-            found[cell.name] = _cost(cell.config, material, slowness, workers)
-        except (ValueError, OSError) as error:
-            problems.setdefault(str(error), []).append(cell.name)
-    if problems:
-        raise ValueError("\n".join(f"{cells_in_words(names)}: {text}" for text, names in problems.items()))
-    return found
-
-
-def _material(config: RunConfig, sources: dict[str, Material | str]) -> Material:
-    """The data of a config, from `sources` where an earlier cell has the same."""
-    told = config.effective()
-    source = json.dumps([told["scene"], told["images"], told["split"]], sort_keys=True)
-    if source not in sources:
-        try:
-            sources[source] = gather(config)
-        except (ValueError, OSError) as error:
-            sources[source] = str(error)
-    found = sources[source]
-    if isinstance(found, str):
-        raise ValueError(found)
-    check_material(config, found)
-    for reference in config.references:
-        if reference.zoo:
-            named("an architecture", ARCHITECTURES, reference.zoo).check_patch(found.patch_shape)
-    return found
-
-
-def _cost(config: RunConfig, material: Material, slowness: dict[str, float], workers: int) -> Cost:
-    told = config.effective()
-    kind = json.dumps([told[key] for key in ("scene", "images", "relations", "tier")], sort_keys=True)
-    if kind not in slowness:
-        slowness[kind] = seconds_to_distort(config, material)
-    volumes = [architecture.name for architecture in ARCHITECTURES if architecture.layout == "hwb1"]
-    speed = SLOW if any(entry.zoo in volumes for entry in config.references) else FAST
-    total = sum(queries(config, material).values())
-    return Cost(total, total * (1 / speed + slowness[kind] / 2 / workers))
+    @property
+    def complete(self) -> bool:
+        """Whether every cell came to its end."""
+        return not self.failed and not self.elsewhere
 
 
 def workers_of(engine: str, processes: int, address: str | None) -> int | None:
@@ -128,16 +66,21 @@ def processes_of(engine: str, asked: int | None) -> int:
 
 
 def sweep_lines(
-    sweep: Sweep, out: Path, *, engine: str = "serial", processes: int = 1, address: str | None = None
+    sweep: Sweep, out: Path, screen: Screen, *, engine: str = "serial", processes: int = 1, address: str | None = None
 ) -> Iterator[str]:
     """Lines that tell every cell: its run directory, its state, what it would cost and what it has of its own.
 
     Nothing is trained, run or written.
 
+    Args:
+        screen: shows how many cells are looked at.
+
     Raises:
         ValueError, OSError: data that cannot be used.
     """
-    told = costs(sweep, out, workers=workers_of(engine, processes, address) or sweep.cells[0].config.workers)
+    workers = workers_of(engine, processes, address) or sweep.cells[0].config.workers
+    with looking(screen) as looked:
+        told = costs(sweep, out, workers=workers, looked=looked)
     rows = [("cell", "state", "queries", "time", "run directory", "what differs")]
     for cell in sweep.cells:
         cost = told.get(cell.name)
@@ -173,8 +116,12 @@ def same_cells(sweep: Sweep) -> Iterator[str]:
             yield f"note: {cells_in_words((cell.name, *cell.also))} are one: {why}"
 
 
-def note(sweep: Sweep, out: Path, failed: Mapping[str, str]) -> Path:
-    """Write `sweep.json`, which says where the cells lie and how they stand; the folder of the sweep's page."""
+def note(sweep: Sweep, out: Path, stuck: Mapping[str, Done]) -> Path:
+    """Write `sweep.json`, which says where the cells lie and how they stand; the folder of the sweep's page.
+
+    Args:
+        stuck: the cells that did not come to their end, by name.
+    """
     store = Store(sweep.directory(out))
     cells = [
         {
@@ -183,13 +130,20 @@ def note(sweep: Sweep, out: Path, failed: Mapping[str, str]) -> Path:
             "directory": cell.folder,
             "digest": cell.digest,
             "values": cell.values,
-            "state": FAILED if cell.name in failed else state(cell, out),
-            "message": failed.get(cell.name, ""),
+            "state": state_of(cell, out, stuck),
+            "message": stuck[cell.name].message if cell.name in stuck else "",
         }
         for cell in sweep.cells
     ]
     store.write_json("sweep.json", {"schema": SCHEMA, "name": sweep.name, "keys": sweep.keys, "cells": cells})
     return store.root
+
+
+def state_of(cell: Cell, out: Path, stuck: Mapping[str, Done]) -> str:
+    """How a cell stands, given those that did not come to their end."""
+    if cell.name not in stuck:
+        return state(cell, out)
+    return ELSEWHERE if stuck[cell.name].held else FAILED
 
 
 def carry_out(
@@ -204,7 +158,8 @@ def carry_out(
 ) -> Ended:
     """Carry every cell that is not complete to its end on an executor, then write the page.
 
-    A cell that fails is told, and the others go on.
+    A cell that fails is told, and the others go on. One that is complete is judged anew where it was judged by other
+    criteria than it has.
 
     Raises:
         ValueError, OSError: data cannot be used, or the executor cannot start; what was evaluated stays.
@@ -213,7 +168,8 @@ def carry_out(
 
     at_a_time = processes_of(engine, processes)
     workers = workers_of(engine, at_a_time, address)
-    told = costs(sweep, out, workers=workers or sweep.cells[0].config.workers)
+    with looking(screen) as looked:
+        told = costs(sweep, out, workers=workers or sweep.cells[0].config.workers, looked=looked)
     for line in same_cells(sweep):
         screen.say(line)
     place = note(sweep, out, {})
@@ -221,25 +177,59 @@ def carry_out(
     done = len(sweep.cells) - len(jobs)
     screen.say(f"{plural(len(sweep.cells), 'cell')}, {count(done)} complete already; {at_a_time} at a time")
     asked = Asked(at_a_time, place, screen.say, address=address, settings=settings or {})
-    failed: dict[str, str] = {}
-    if jobs:
-        try:
-            _watched(sweep, jobs, told, EXECUTORS[engine](jobs, asked), out, screen, failed)
-        finally:
-            note(sweep, out, failed)
+    stuck: dict[str, Done] = {}
+    try:
+        _judge_anew([cell for cell in sweep.cells if cell.name not in told], out, screen, stuck)
+        if jobs:
+            _watched(sweep, jobs, told, EXECUTORS[engine](jobs, asked), out, screen, stuck)
+        for cell in sweep.cells:
+            # Whoever held it may have come to its end meanwhile.
+            if cell.name in stuck and stuck[cell.name].held and _judged(cell, out):
+                del stuck[cell.name]
+    finally:
+        note(sweep, out, stuck)
     render_sweep(place)
+    states = {cell.name: state_of(cell, out, stuck) for cell in sweep.cells}
     met = all(
         Store(out / cell.folder).read_json("summary.json")["criteria_met"]
         for cell in sweep.cells
-        if state(cell, out) == COMPLETE
+        if states[cell.name] == COMPLETE
     )
-    return Ended(place, failed, met)
+    failed = {name: done.message for name, done in stuck.items() if not done.held}
+    return Ended(place, failed, [name for name, done in stuck.items() if done.held], met)
+
+
+def _judge_anew(cells: Sequence[Cell], out: Path, screen: Screen, stuck: dict[str, Done]) -> None:
+    """Judge those of complete `cells` that were judged by other criteria than they have, and write their reports.
+
+    Args:
+        stuck: receives the cells for which that failed, or whose directory another process holds.
+    """
+    from experiments.run import judge_anew
+
+    for cell in cells:
+        try:
+            if not _judged(cell, out):
+                judge_anew(Store(out / cell.folder), cell.config.asked_criteria)
+                screen.say(f"cell {cell.name} ({differs(cell)}) complete under other criteria: judged anew")
+        except Held as error:
+            stuck[cell.name] = Done(cell.name, None, str(error), held=True)
+        except (ValueError, OSError) as error:
+            stuck[cell.name] = Done(cell.name, None, str(error))
 
 
 def _job(cell: Cell, out: Path, place: Path, workers: int | None) -> Job:
     config = json.dumps(cell.config.effective())
     log = place / "logs" / f"{cell.folder}.txt"
     return job_of(cell.name, config, out=out, log=log, workers=workers or cell.config.workers)
+
+
+def _judged(cell: Cell, out: Path) -> bool:
+    """Whether a cell is complete, under the criteria that it has."""
+    if state(cell, out) != COMPLETE:
+        return False
+    asked = Store(out / cell.folder).read_json("summary.json").get("asked")
+    return bool(asked == as_asked(cell.config.asked_criteria))
 
 
 def _watched(
@@ -249,12 +239,12 @@ def _watched(
     ending: Iterator[Done],
     out: Path,
     screen: Screen,
-    failed: dict[str, str],
+    stuck: dict[str, Done],
 ) -> None:
     """Wait until all cells have ended; every end moves the bar and writes a line.
 
     Args:
-        failed: receives the messages of the cells that failed, as they do, so that Ctrl-C forgets none.
+        stuck: receives the cells that did not come to their end, at once, so that Ctrl-C forgets none.
     """
     by_name = {cell.name: cell for cell in sweep.cells}
     started = written = time.monotonic()
@@ -262,19 +252,22 @@ def _watched(
     with screen.stage("cells", total=whole) as stage:
         for number, done in enumerate(ending, start=1):
             if done.met is None:
-                failed[done.name] = done.message
+                stuck[done.name] = done
             spent += told[done.name].queries
             now = time.monotonic()
             left = (now - started) * (whole - spent) / spent if spent else None
             stage.to(spent, f"{number} of {len(jobs)}" + (f", about {seconds(left)} left" if left else ""))
             screen.say(_line(by_name[done.name], done, f"{number} of {len(jobs)}", left))
             if now - written > WRITE_SECONDS:
-                note(sweep, out, failed)
+                note(sweep, out, stuck)
                 written = now
 
 
 def _line(cell: Cell, done: Done, number: str, left: float | None) -> str:
-    how = f"failed: {done.message}" if done.met is None else "complete" if done.met else "complete, criteria not met"
+    if done.met is None:
+        how = f"{ELSEWHERE if done.held else FAILED}: {done.message}"
+    else:
+        how = COMPLETE if done.met else f"{COMPLETE}, criteria not met"
     rest = f"; about {seconds(left)} left" if left else ""
     return f"{number}{rest}: cell {cell.name} ({differs(cell)}) {how}"
 
@@ -287,4 +280,9 @@ def ended_in_words(sweep: Sweep, ended: Ended) -> Iterator[str]:
     if ended.failed:
         whole = plural(len(sweep.cells), "cell")
         yield f"{count(len(ended.failed))} of {whole} failed; the same command tries them again and keeps the others"
+    if ended.elsewhere:
+        yield (
+            f"{cells_in_words(ended.elsewhere)} {ELSEWHERE}: other processes write into their run directories; wait "
+            "for them, then the same command completes the page"
+        )
     yield f"report: {ended.place / 'report.html'}"
