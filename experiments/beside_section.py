@@ -51,7 +51,8 @@ def compared(couples: Sequence[tuple[Row, Row]], drawn: dict[str, Drawn], *, see
             found = paired_difference(*hits, a.blocks, rng=rng, level=LEVEL)
             enough = found.trials >= FEWEST_DRAWS and found.blocks >= FEWEST_BLOCKS
             names = spoken(first), spoken(second)
-            rows.append({"tier": tier, "first": names[0], "second": names[1], "found": found, "enough": enough})
+            row = {"tier": tier, "first": names[0], "second": names[1], "found": found, "enough": enough}
+            rows.append({**row, "couple": (first, second)})
     told = [row for row in rows if row["enough"]]
     family = [{"mcnemar": row["found"].mcnemar, "blockwise": row["found"].blockwise} for row in told]
     for row, tests in zip(told, holm_by_test(family), strict=True):

@@ -33,11 +33,13 @@ class Judged:
 
     Attributes:
         rows: as `criteria.check` gives them; control: one row a control pair, with "pair", "met" and "told".
+        measured: the metrics of every pair under test, as `metrics` gives them.
         passed: whether no criterion failed and no model parted from itself.
     """
 
     rows: Sequence[Row]
     control: Sequence[Row]
+    measured: Mapping[str, Mapping[str, float | None]]
 
     @property
     def passed(self) -> bool:
@@ -69,7 +71,7 @@ class Judged:
 def judge(run: Run, criteria: Sequence[Criterion]) -> Judged:
     """What `run` comes to under `criteria`."""
     measured = {pair["pair"]: metrics(run, pair["pair"]) for pair in run.tested()}
-    return Judged(check(criteria, measured), [_control(run, pair["pair"]) for pair in run.controls()])
+    return Judged(check(criteria, measured), [_control(run, pair["pair"]) for pair in run.controls()], measured)
 
 
 def metrics(run: Run, pair: str) -> dict[str, float | None]:
@@ -92,7 +94,11 @@ def metrics(run: Run, pair: str) -> dict[str, float | None]:
         if row["pair"] == pair and enough(row):
             name = f"revealed_rate.{row['tier']}"
             name += "" if row["relation"] == EVERYTHING else f".{row['relation']}"
-            measured |= {name: row["revealed_rate"], f"{name}.upper": row["revealed_upper"]}
+            measured |= {
+                name: row["revealed_rate"],
+                f"{name}.lower": row["revealed_lower"],
+                f"{name}.upper": row["revealed_upper"],
+            }
     walked = [row for row in run.patchwise if row["pair"] == pair and row["rung"] == rung and row["natural"]]
     severities = list(mildest(walked, without=MOST).values())
     measured["minimal_severity.median"] = float(np.median(severities)) if severities else None
@@ -124,6 +130,7 @@ def conclude(store: Store, criteria: Sequence[Criterion]) -> Judged:
         "control_passed": all(row["met"] for row in judged.control),
         "unconfirmed": sum(not row["confirmed"] for row in run.findings),
         "asked": as_asked(criteria),
+        "metrics": judged.measured,
         "criteria": list(judged.rows),
         "criteria_met": judged.passed,
         "criteria_warned": judged.warned,

@@ -45,6 +45,9 @@ from experiments.parts import (
 Fault = tuple[tuple[str | int, ...], str]
 """Where something is wrong, and what."""
 
+NEUTRAL = ("workers", "conversion_seconds", "compression_seconds")
+"""Keys that no result depends on."""
+
 
 class RunConfig(Strict):
     """One assessment, complete."""
@@ -294,7 +297,7 @@ class RunConfig(Strict):
             ValueError: an ENVI header cannot be read or has no data file.
         """
         content = self.effective()
-        for neutral in ("workers", "conversion_seconds", "compression_seconds"):
+        for neutral in NEUTRAL:
             content.pop(neutral)
         content["criteria"] = []
         content["declared"] = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,19 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from diverget.randomness import Purpose, generator
+from diverget.randomness import key as key_of
 from diverget.store import Store, appearing
+from experiments.comparison import LEVEL
 from experiments.contents import check
 from experiments.figures import SERIES, chart
-from experiments.methods import RungConfig
 from experiments.page import Alert, Plot
-from experiments.record import EVERYTHING, Row
+from experiments.record import EVERYTHING, FEWEST_BLOCKS, FEWEST_DRAWS, Row
 from experiments.sweep import COMPLETE, ELSEWHERE, FAILED, worded
-from experiments.wording import cut, plural
-from relations import TIERS
+from experiments.sweep_pairs import MOST_COUPLES, paired
+from experiments.sweep_pairs import table as paired_table
+from experiments.sweep_rows import boards, rows_of, table
+from experiments.wording import count, cut, listed, plural
 
 SWEEP = {
     "schema": int,
@@ -38,120 +41,18 @@ SWEEP = {
 }
 """What `sweep.json` must hold."""
 
-METRICS = (
-    ("agreement", pa.float64()),
-    ("accuracy_drop", pa.float64()),
-    *((f"revealed_rate.{tier}{end}", pa.float64()) for tier in TIERS for end in ("", ".lower", ".upper")),
-    ("findings", pa.int64()),
-    ("minimal_severity", pa.float64()),
-    ("control_passed", pa.bool_()),
-    ("criteria_met", pa.bool_()),
-    ("criteria_missed", pa.string()),
-)
-"""The columns of cells.csv after the cell, what it has of each swept key, and the pair: each metric means what it means
-in `criteria`, and null is what was not measured."""
-
 MOST_PLOTS, MOST_PAIRS = 6, 6
 """Figures of a page, and pairs in one: more say less (engineering judgement)."""
 
+MOST_PAIRED, MOST_CELLS, MOST_WORDS = 200, 400, 400
+"""Rows of the paired tests and of the cells on the page, and characters of a message: a page of a thousand cells must
+open at once (engineering judgement)."""
+
+MOST_DOTS, MOST_PLACES = 1000, 60
+"""Dots of a figure, and values of a key whose cells are joined by their medians: more are a cloud, and no page for a
+browser (engineering judgement)."""
+
 PANEL_HEIGHT = 236
-
-
-def rows_of(told: Row, place: Path) -> list[dict[str, Any]]:
-    """One row a cell and pair under test, in the order of the sweep; of a cell without pairs one row without numbers.
-
-    Raises:
-        ValueError: a file of a run is damaged.
-    """
-    found = []
-    for cell in told["cells"]:
-        run = Store(place).beside(cell["directory"])
-        same = {
-            "cell": cell["name"],
-            "directory": cell["directory"],
-            "state": cell["state"],
-            "message": cell["message"],
-            "values": {key: worded(key, cell["values"][key]) for key in told["keys"] if key in cell["values"]},
-            "raw": cell["values"],
-        }
-        store = Store(run)
-        whole = store.has("card.json") and store.has("summary.json")
-        pairs = _pairs(store) if whole else []
-        found += [same | pair for pair in pairs or [{"pair": None, **{name: None for name, _ in METRICS}}]]
-    return found
-
-
-def _pairs(store: Store) -> list[dict[str, Any]]:
-    card, config = store.read_json("card.json"), store.read_json("manifest.json")["config"]
-    rung = RungConfig(tier=config["tier"], limits=config["limits"]).name
-    findings = store.read_table("findings.parquet") if store.has("findings.parquet") else []
-    rows = []
-    for pair in card["pairs"]:
-        if pair["control"]:
-            continue
-        name, base = pair["pair"], pair["baseline"] or {}
-        mine = [row for row in findings if row["pair"] == name and row["rung"] == rung and row["confirmed"]]
-        right, kept = base.get("accuracy_reference"), base.get("accuracy_quantised")
-        stated = [each for each in card["criteria"] if each["pair"] == name and each.get("level", "fail") == "fail"]
-        missed = [each["criterion"] for each in stated if not each["met"]]
-        rates: dict[str, float | None] = {}
-        for tier in TIERS:
-            rate = pair["rates"][tier].get(EVERYTHING) or {"enough": False}
-            for end, key in (("", "revealed_rate"), (".lower", "revealed_lower"), (".upper", "revealed_upper")):
-                rates[f"revealed_rate.{tier}{end}"] = rate[key] if rate["enough"] else None
-        rows.append(
-            {
-                "pair": name,
-                "agreement": base.get("agreement"),
-                "accuracy_drop": None if right is None or kept is None else right - kept,
-                **rates,
-                "findings": len(mine),
-                "minimal_severity": min((row["severity"] for row in mine), default=1.0),
-                "control_passed": card["control"]["passed"],
-                "criteria_met": not missed if stated else None,
-                "criteria_missed": "; ".join(missed) or None,
-            }
-        )
-    return rows
-
-
-def ranked(rows: Sequence[Row]) -> list[Row]:
-    """The rows from the pair that parts least to the one that parts most; those without numbers come last.
-
-    Met criteria come before missed ones; then the lower in-spec rate, its lower upper end, the higher severity of the
-    mildest finding.
-    """
-
-    def key(row: Row) -> tuple[Any, ...]:
-        rate, upper = row["revealed_rate.in_spec"], row["revealed_rate.in_spec.upper"]
-        return (
-            row["pair"] is None,
-            row["criteria_met"] is False,
-            math.inf if rate is None else rate,
-            math.inf if upper is None else upper,
-            -(row["minimal_severity"] or 0.0),
-            row["cell"],
-        )
-
-    return sorted(rows, key=key)
-
-
-def table(rows: Sequence[Row], keys: Sequence[str]) -> pa.Table:
-    """The rows as cells.csv has them."""
-    words = ("cell", "directory", "state", "pair")
-    schema = pa.schema(
-        [
-            *[(name, pa.string()) for name in words[:3]],
-            *[(key, pa.string()) for key in keys],
-            ("pair", pa.string()),
-            *METRICS,
-            ("message", pa.string()),
-        ]
-    )
-    columns: dict[str, list[Any]] = {name: [row[name] for row in rows] for name in (*words, "message")}
-    columns |= {key: [row["values"].get(key) for row in rows] for key in keys}
-    columns |= {name: [row[name] for row in rows] for name, _ in METRICS}
-    return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
 
 
 def plots(rows: Sequence[Row], keys: Sequence[str]) -> list[Plot]:
@@ -169,11 +70,21 @@ def plots(rows: Sequence[Row], keys: Sequence[str]) -> list[Plot]:
             Plot(
                 f"Rate against {key}",
                 _against(known, np.array(at, dtype=np.float64), pairs, key=key, name=name),
-                "Each dot is a cell, with the 95 % interval of its in-spec REVEALED rate; the line joins the medians "
-                "of the cells at one value, whatever else they differ in.",
+                _reading(len(known), len(set(at))),
             )
         )
-    return drawn[:MOST_PLOTS]
+        if len(drawn) == MOST_PLOTS:
+            break
+    return drawn
+
+
+def _reading(rows: int, places: int) -> str:
+    line = "; the line joins the medians of the cells at one value, whatever else they differ in"
+    some = f" Drawn are {count(MOST_DOTS)} of {count(rows)} cells and pairs, by chance." if rows > MOST_DOTS else ""
+    return (
+        "Each dot is a cell, with the 95 % interval of its in-spec REVEALED rate"
+        f"{line if places <= MOST_PLACES else ''}.{some}"
+    )
 
 
 def _on_axis(value: Any) -> float | None:
@@ -184,6 +95,8 @@ def _on_axis(value: Any) -> float | None:
 
 
 def _against(rows: Sequence[Row], at: np.ndarray, pairs: Sequence[str], *, key: str, name: str) -> Markup:
+    dots = generator(0, Purpose.BOOTSTRAP, key_of("dots")).permutation(len(rows)) < MOST_DOTS
+
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         for number, pair in enumerate(pairs):
@@ -195,10 +108,13 @@ def _against(rows: Sequence[Row], at: np.ndarray, pairs: Sequence[str], *, key: 
                 np.array([row[f"revealed_rate.in_spec{end}"] for row in rows], dtype=np.float64)[mine]
                 for end in ("", ".lower", ".upper")
             )
-            places = np.unique(x)
-            axes.vlines(x, lower, upper, color=colour, lw=1, alpha=0.3)
-            axes.plot(x, rate, "o", color=colour, ms=4, alpha=0.6)
-            axes.plot(places, [np.median(rate[x == place]) for place in places], color=colour, label=cut(pair, 30))
+            places, told = np.unique(x), dots[mine]
+            axes.vlines(x[told], lower[told], upper[told], color=colour, lw=1, alpha=0.3)
+            line = len(places) <= MOST_PLACES
+            axes.plot(x[told], rate[told], "o", color=colour, ms=4, alpha=0.6, label=None if line else cut(pair, 30))
+            if line:
+                medians = [np.median(rate[x == place]) for place in places]
+                axes.plot(places, medians, color=colour, label=cut(pair, 30))
         axes.set_xlabel(f"{key}, upper end" if isinstance(rows[0]["raw"][key], list) else key)
         axes.set_ylabel("REVEALED, in spec")
         axes.set_ylim(bottom=0)
@@ -217,7 +133,7 @@ def alerts(told: Row, rows: Sequence[Row]) -> list[Alert]:
     bad = dict.fromkeys(row["cell"] for row in rows if row["control_passed"] is False)
     found = []
     if bad:
-        found.append(Alert("bad", f"The control failed in {plural(len(bad), 'cell')} ({', '.join(bad)})."))
+        found.append(Alert("bad", f"The control failed in {plural(len(bad), 'cell')} ({listed(list(bad), most=12)})."))
     if failed:
         found.append(Alert("bad", f"{plural(failed, 'cell')} failed; the last table says why."))
     if held:
@@ -228,15 +144,57 @@ def alerts(told: Row, rows: Sequence[Row]) -> list[Alert]:
     return found
 
 
+def page(told: Row, rows: Sequence[Row], beside: Sequence[Row], *, couples: int, version: str) -> str:
+    """The page as HTML, its tables cut to what can be read.
+
+    Args:
+        rows: as `rows_of` gives them; beside, couples: as `paired` gives them.
+    """
+    from experiments.report import environment
+
+    cells = _shown(told["cells"])
+    template = environment().get_template("sweep.html")
+    return template.render(
+        name=told["name"],
+        version=version,
+        keys=told["keys"],
+        whole=len(told["cells"]),
+        cells=[{**cell, "message": cut(cell["message"], MOST_WORDS)} for cell in cells],
+        alerts=alerts(told, rows),
+        boards=boards(rows, told["keys"]),
+        criteria=any(row["criteria_met"] is not None for row in rows),
+        beside=beside[:MOST_PAIRED],
+        compared=len(beside),
+        couples=couples,
+        most_couples=MOST_COUPLES,
+        everything=EVERYTHING,
+        level=LEVEL,
+        fewest=(FEWEST_DRAWS, FEWEST_BLOCKS),
+        plots=plots(rows, told["keys"]),
+        shown={cell["name"]: {key: worded(key, v) for key, v in cell["values"].items()} for cell in cells},
+    )
+
+
+def _shown(cells: Sequence[Row]) -> list[Row]:
+    """As many cells as are told, in their order; those that failed or are held before all others."""
+    urgent = {cell["name"] for cell in [each for each in cells if each["message"]][:MOST_CELLS]}
+    names = [cell["name"] for cell in cells if cell["name"] not in urgent]
+    rest = set(names[: MOST_CELLS - len(urgent)])
+    return [cell for cell in cells if cell["name"] in urgent or cell["name"] in rest]
+
+
+def _write_csv(store: Store, name: str, content: pa.Table) -> None:
+    with appearing(store.path(name)) as temporary:
+        pyarrow.csv.write_csv(content, temporary)
+
+
 def render_sweep(place: Path) -> None:
-    """Write `report.html` and `cells.csv` into the sweep's folder.
+    """Write `report.html`, `cells.csv` and, where cells can be paired, `paired.csv` into the sweep's folder.
 
     Raises:
         FileNotFoundError: `place` has no sweep.json.
         ValueError: a file of the sweep or of a run is damaged.
     """
-    from experiments.report import environment
-
     store = Store(Path(place))
     if not store.has("sweep.json"):
         raise FileNotFoundError(
@@ -245,26 +203,13 @@ def render_sweep(place: Path) -> None:
     told: Mapping[str, Any] = store.read_json("sweep.json")
     check(told, SWEEP, file=store.path("sweep.json"))
     rows = rows_of(told, store.root)
-    with appearing(store.path("cells.csv")) as temporary:
-        pyarrow.csv.write_csv(table(rows, told["keys"]), temporary)
-    order = ranked(rows)
-    page = (
-        environment()
-        .get_template("sweep.html")
-        .render(
-            name=told["name"],
-            version=_version(told, store.root),
-            keys=told["keys"],
-            cells=told["cells"],
-            alerts=alerts(told, rows),
-            rows=[row for row in order if row["pair"] is not None],
-            criteria=any(row["criteria_met"] is not None for row in rows),
-            plots=plots(rows, told["keys"]),
-            shown={cell["name"]: {key: worded(key, v) for key, v in cell["values"].items()} for cell in told["cells"]},
-        )
-    )
+    beside, couples = paired(told, store.root)
+    _write_csv(store, "cells.csv", table(rows, told["keys"]))
+    if beside:
+        _write_csv(store, "paired.csv", paired_table(beside))
+    text = page(told, rows, beside, couples=couples, version=_version(told, store.root))
     with appearing(store.path("report.html")) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _version(told: Mapping[str, Any], place: Path) -> str:

@@ -18,7 +18,8 @@ from experiments.run import directory
 from experiments.schema import RunConfig
 from experiments.sweep import Sweep, cells_in_words, differs, load_sweep, worded
 from experiments.sweep_costs import costs
-from experiments.sweep_page import METRICS, plots, ranked, render_sweep
+from experiments.sweep_page import plots, render_sweep
+from experiments.sweep_rows import METRICS, ranked
 from experiments.sweep_run import note, same_cells
 from tests.experiments.small import CONFIG, GOLDEN, ROOT, write
 
@@ -74,7 +75,8 @@ def test_cells_of_one_digest_are_one(tmp_path: Path) -> None:
     assert [(cell.name, cell.also) for cell in sweep.cells] == [("1", ("4",)), ("2", ("3", "5", "6"))]
     _, note = same_cells(sweep)
     assert note.startswith(
-        "note: cells 2, 3, 5 and 6 are one: they differ only in workers, which does not determine a result; cell 2 stands for all"
+        "note: cells 2, 3, 5 and 6 are one: they differ only in workers, which does not determine a result; cell 2 "
+        "stands for all"
     )
     (same,) = same_cells(read(tmp_path, "  grid: {seed: [0, 0]}\n"))
     assert same == "note: cells 1 and 2 are one: the same config"
