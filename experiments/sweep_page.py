@@ -207,6 +207,8 @@ def render_sweep(place: Path) -> None:
     _write_csv(store, "cells.csv", table(rows, told["keys"]))
     if beside:
         _write_csv(store, "paired.csv", paired_table(beside))
+    else:
+        store.path("paired.csv").unlink(missing_ok=True)
     text = page(told, rows, beside, couples=couples, version=_version(told, store.root))
     with appearing(store.path("report.html")) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -22,8 +22,9 @@ from experiments.sweep import COMPLETE
 APART = ("quantisations", "name", "criteria", *NEUTRAL)
 """Keys in which two configs may differ whose draws, patches and float networks are the same."""
 
-MOST_COUPLES = 400
-"""Couples that are tested: the bootstrap of one costs about as much as a figure (engineering judgement)."""
+MOST_COUPLES = 100
+"""Couples that are tested: the bootstrap and the sign flips of one take about a tenth of a second a tier (engineering
+judgement)."""
 
 COLUMNS = (
     *((name, pa.string()) for name in ("first_cell", "first_pair", "second_cell", "second_pair", "tier")),
