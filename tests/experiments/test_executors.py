@@ -12,9 +12,11 @@ import time
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from diverget.locks import locked
 from diverget.store import Store
+from experiments.cli import app
 from experiments.executors import EXECUTORS, Asked, Job
 from experiments.executors.slurm import Resumable, submitting
 from experiments.sweep import load_sweep
@@ -216,9 +218,10 @@ def test_a_job_that_must_stop_is_queued_again() -> None:
     ],
 )
 def test_options_that_mean_nothing_are_refused(tmp_path: Path, arguments: tuple[str, ...], expected: str) -> None:
-    code, told = sweeps.sweep(sweeps.write(tmp_path, sweeps.TWO), "--out", tmp_path / "out", *arguments)
-    assert code == 2
-    assert expected in told and "Traceback" not in told
+    file = sweeps.write(tmp_path, sweeps.TWO)
+    done = CliRunner().invoke(app, ["sweep", str(file), "--out", str(tmp_path / "out"), *arguments])
+    assert done.exit_code == 2
+    assert expected in done.stderr and "Traceback" not in done.stderr
 
 
 def hold(path: Path, notes: Path, name: str) -> None:
