@@ -7,6 +7,7 @@ The store is the run: what is in it is not computed again, and the report reads 
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import secrets
@@ -169,6 +170,11 @@ class Store:
 
 def plain(content: Any) -> Any:
     """`content` in JSON's own types: arrays as lists, NumPy scalars as numbers, NaN and infinity as None."""
+    # Almost all of a table is one of these four, and asking whether a value is a Mapping takes longest.
+    if content is None or type(content) in (str, int, bool):
+        return content
+    if type(content) is float:
+        return content if math.isfinite(content) else None
     if isinstance(content, Mapping):
         return {str(key): plain(value) for key, value in content.items()}
     if isinstance(content, np.ndarray):
@@ -177,6 +183,4 @@ def plain(content: Any) -> Any:
         return [plain(value) for value in content]
     if isinstance(content, np.generic):
         return plain(content.item())
-    if isinstance(content, float) and not np.isfinite(content):
-        return None
     return content

@@ -290,7 +290,10 @@ def check(found: Any, expected: Any, *, file: Path, at: str = "") -> None:
     if not isinstance(expected, Mapping):
         return
     for key, each in expected.items():
+        leaf = isinstance(each, (type, tuple))
         for name in found if key is ... else (key,):
+            if leaf and name in found and isinstance(found[name], each):
+                continue
             place = f"{at}.{name}" if at else name
             if name not in found:
                 raise ValueError(

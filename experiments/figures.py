@@ -298,7 +298,8 @@ def matrix(counts: np.ndarray, classes: Sequence[str], *, x: str, y: str, name: 
             for j, value in enumerate(row):
                 strength = value / part.max()
                 same = rows[i] == cols[j]
-                axes.add_patch(
+                # The limits are set below, so no cell need be measured for them.
+                axes.add_artist(
                     Rectangle(
                         (j - 0.47, i - 0.46),
                         0.94,

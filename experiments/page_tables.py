@@ -4,43 +4,47 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from diverget.store import Store, appearing
-from experiments import bands_section, fronts_section
-from experiments.record import Row, Run
-from experiments.survival import SHARES, grouped
+from experiments.page import Section
+from experiments.record import Row
+from experiments.survival import SHARES, Subjects
 
 
-def write(run: Run) -> None:
-    """Write every table that has rows into the folder of `run`."""
-    for name, rows in tables(run).items():
+def write(run_dir: Path, sections: Sequence[Section]) -> None:
+    """Write every table that has rows into the folder of a run, from the sections of its page."""
+    for name, rows in tables(sections).items():
         if rows:
-            with appearing(Store(run.path).path(name)) as temporary, open(temporary, "w", encoding="utf-8") as file:
+            with appearing(Store(run_dir).path(name)) as temporary, open(temporary, "w", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
                 writer.writeheader()
                 writer.writerows(rows)
 
 
-def tables(run: Run) -> Mapping[str, Sequence[Row]]:
+def tables(sections: Sequence[Section]) -> Mapping[str, Sequence[Row]]:
     """The rows of each table by its name in the run's folder."""
-    curves, groups = _survival(run)
+    values = {section.anchor: section.values for section in sections}
+    curves, groups = _survival(values["survival"]["grouped"])
     return {
         "tables/survival.csv": curves,
         "tables/survival_groups.csv": groups,
-        "tables/hypervolume.csv": [_volume(row) for row in fronts_section.table(run)],
-        "tables/bands.csv": _bands(run),
+        "tables/hypervolume.csv": [_volume(row) for row in values["fronts"]["rows"]],
+        "tables/bands.csv": [_band(line) for block in values["bands"]["blocks"] for line in block["rows"]],
     }
 
 
-def _survival(run: Run) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Steps of all curves, and a line a curve."""
+def _survival(
+    grouped: Mapping[str, Mapping[str, Sequence[Subjects]]],
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Steps of all curves, and a line a curve; `grouped` by pair."""
     curves, groups = [], []
-    for pair in run.tested():
-        for kind, subjects in grouped(run, pair["pair"]).items():
+    for pair, kinds in grouped.items():
+        for kind, subjects in kinds.items():
             for one in subjects:
                 curve = one.curve
-                place = {"pair": pair["pair"], "by": kind, "group": one.group}
+                place = {"pair": pair, "by": kind, "group": one.group}
                 curves += [
                     {**place, "severity": at, "surviving": left, "lower": lower, "upper": upper}
                     for at, left, lower, upper in zip(
@@ -69,14 +73,8 @@ def _volume(row: Row) -> dict[str, Any]:
     return {**kept, "lower_quartile": low, "upper_quartile": high}
 
 
-def _bands(run: Run) -> list[dict[str, Any]]:
-    rows = []
-    for pair in run.tested():
-        mine = [row for row in run.bands if row["pair"] == pair["pair"]]
-        for line in bands_section.table(mine, run.data["wavelengths"] if run.data else None):
-            low, high = line["nm"] or (None, None)
-            kept = {name: line[name] for name in ("pair", "group", "first", "last")}
-            told = ("findings", "restored", "lower", "upper", "change", "needed", "enough")
-            rest = {name: line[name] for name in told}
-            rows.append({**kept, "nm_first": low, "nm_last": high, **rest})
-    return rows
+def _band(line: Row) -> dict[str, Any]:
+    low, high = line["nm"] or (None, None)
+    kept = {name: line[name] for name in ("pair", "group", "first", "last")}
+    told = ("findings", "restored", "lower", "upper", "change", "needed", "enough")
+    return {**kept, "nm_first": low, "nm_last": high, **{name: line[name] for name in told}}

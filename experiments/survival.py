@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -78,7 +79,7 @@ class Subjects:
     happened: np.ndarray
     left: np.ndarray
 
-    @property
+    @cached_property
     def curve(self) -> Survival:
         return kaplan_meier(self.severity, self.happened)
 

@@ -17,10 +17,11 @@ TITLES = {"relation": "boundary gaps, by relation", "class": "boundary gaps, by 
 
 def survival(run: Run) -> Section:
     """How mild: the severity by which sources are REVEALED, with what is censored."""
-    blocks = []
+    blocks, told = [], {}
     for i, pair in enumerate(run.tested()):
         found = grouped(run, pair["pair"])
         if found:
+            told[pair["pair"]] = found
             drawn = ["relation", *[kind for kind in found if kind.startswith("searched")][:1]]
             drawn = [kind for kind in drawn if kind in found]
             if drawn == ["relation"]:
@@ -35,7 +36,8 @@ def survival(run: Run) -> Section:
                     "tables": [(title(kind), [_row(one) for one in subjects]) for kind, subjects in found.items()],
                 }
             )
-    return Section("survival", "How mild: survival curves", "survival.html", {"blocks": blocks, "shares": SHARES})
+    values = {"blocks": blocks, "shares": SHARES, "grouped": told}
+    return Section("survival", "How mild: survival curves", "survival.html", values)
 
 
 def title(kind: str) -> str:

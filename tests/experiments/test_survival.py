@@ -82,6 +82,11 @@ def test_what_becomes_of_a_ray() -> None:
     assert found.curve.surviving.tolist() == pytest.approx([4 / 5, 3 / 5])
 
 
+def test_a_curve_is_worked_out_once() -> None:
+    found = rays([ray(0.5, 0.3), ray(None, None)], "x")
+    assert found.curve is found.curve
+
+
 def test_a_patch_counts_once_with_its_mildest() -> None:
     rows = [
         {"patch": patch, "severity": severity}
