@@ -51,12 +51,15 @@ class Dosed:
     quantised: np.ndarray
 
 
-def at_severity(space: Space, u: np.ndarray, severity: float) -> np.ndarray:
+def at_severity(space: Space, u: np.ndarray, severity: float, *, largest: float = 1.0) -> np.ndarray:
     """The points `u` (r, d) with every strength at `severity` of the way to the farther end of its bounds.
 
     Shape params stay. A strength goes up where its coordinate is at least 0.5 and down elsewhere, and to the other side
-    where its bounds end before that severity. So the severity of the chain is the one asked for (to the nearest whole
-    value of an integer param), and the chains of one row at two severities differ in nothing else.
+    where its bounds end before `largest`. So the severity of the chain is the one asked for (to the nearest whole value
+    of an integer param), and the chains of one row at two severities lie on the same side and differ in nothing else.
+
+    Args:
+        severity: at most `largest`, the greatest severity at which the draws are looked at.
     """
     points = u.copy()
     neutral = space.neutral()
@@ -64,8 +67,9 @@ def at_severity(space: Space, u: np.ndarray, severity: float) -> np.ndarray:
         _, param, bounds = space.axes[column]
         low, high = (float(param.encode(end, bounds)) for end in bounds)
         middle = neutral[column]
-        away = severity * max(middle - low, high - middle)
-        up, down = away <= (high - middle) * (1 + 1e-9), away <= (middle - low) * (1 + 1e-9)
+        whole = max(middle - low, high - middle)
+        away, most = severity * whole, largest * whole
+        up, down = most <= (high - middle) * (1 + 1e-9), most <= (middle - low) * (1 + 1e-9)
         rises = np.where(u[:, column] >= 0.5, up, up and not down)
         points[:, column] = np.clip(np.where(rises, middle + away, middle - away), low, high)
     return points
@@ -85,13 +89,13 @@ def dose_outcomes(
 
     A draw is a side for each strength, shape params and fields, and stays the same at all severities: what changes
     along them is the severity alone. Everything depends on the seed, the space's tier and `name`, so every pair meets
-    the same draws.
+    the same draws; the sides also on the largest of `severities` where bounds are not symmetric around neutral.
 
     Args:
         problem, space, patches, name: as in `draw_outcomes`; `space` is usually that of one relation.
         severities: in (0, 1].
     """
-    n, levels = len(patches), len(severities)
+    n, levels, largest = len(patches), len(severities), max(severities)
     rng = generator(seed, Purpose.DOSE, key(space.tier), key(name))
     rows = np.tile(np.arange(n), levels)
     seen = Dosed(*(np.empty((levels, n, draws), dtype=kind) for kind in (np.uint8, np.int64, np.int64)))
@@ -99,7 +103,7 @@ def dose_outcomes(
         fields = tuple(draw_field(slot.relation, patches, seed=seed, draw=draw + 1) for slot in space.slots)
         drawn = replace(problem, space=space, patches=patches, fields=fields)
         u = rng.random((n, space.dimensions))
-        points = np.concatenate([at_severity(space, u, severity) for severity in severities])
+        points = np.concatenate([at_severity(space, u, severity, largest=largest) for severity in severities])
         evidence = drawn.rows(space.decode(points), rows)
         seen.outcomes[:, :, draw] = judge(evidence).reshape(levels, n)
         seen.reference[:, :, draw] = evidence.reference.argmax(axis=1).reshape(levels, n)

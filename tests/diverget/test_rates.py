@@ -39,14 +39,30 @@ def test_every_relation_stands_at_the_severity_asked_for(name: str, tier: str) -
             np.testing.assert_allclose(reached, severity, rtol=1e-6)
 
 
-def test_a_side_that_ends_too_early_gives_way_to_the_other() -> None:
+def test_a_side_that_ends_before_the_largest_severity_is_no_choice() -> None:
     space = Space.of([get("brightness")], tier="stress", narrowed={"brightness": {"gain": (-0.1, 0.4)}})
     ((_, param, bounds),) = space.axes
     assert bounds == (-0.1, 0.4) and param.neutral == 0
     u = np.array([[0.1], [0.9]])  # down, up
-    low, high = (space.decode(at_severity(space, u, s))[0]["gain"] for s in (0.2, 0.6))
-    np.testing.assert_allclose(low, [-0.08, 0.08], atol=1e-12)
-    np.testing.assert_allclose(high, [0.24, 0.24], atol=1e-12)
+
+    def gain(severity: float, largest: float) -> np.ndarray:
+        return space.decode(at_severity(space, u, severity, largest=largest))[0]["gain"]
+
+    np.testing.assert_allclose(gain(0.2, 0.25), [-0.08, 0.08], atol=1e-12)
+    np.testing.assert_allclose(gain(0.2, 0.6), [0.08, 0.08], atol=1e-12)
+    np.testing.assert_allclose(gain(0.6, 0.6), [0.24, 0.24], atol=1e-12)
+
+
+@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("name", ALL)
+def test_no_draw_changes_its_side_along_the_severities(name: str, tier: str) -> None:
+    space = Space.of([get(name)], tier=tier)
+    u = np.random.default_rng(4).random((40, space.dimensions))
+    strengths = space.strength_columns()
+    for levels in (LEVELS, LEVELS[:2]):
+        points = np.stack([at_severity(space, u, severity, largest=max(levels)) for severity in levels])
+        sides = np.sign((points - space.neutral())[..., strengths].round(12))
+        assert (sides.max(axis=0) - sides.min(axis=0) <= 1).all()  # 0 where there is no room on either side
 
 
 def drawn(problem: Problem, levels: tuple[float, ...], name: str = "brightness") -> np.ndarray:
