@@ -233,18 +233,32 @@ def mean_difference(
     if count == 1:
         return Difference(value, -1.0, 1.0, len(change), 1, 0, 0, math.nan, p)
     variance, _ = _resampled(sums, size, rng, level, trials=len(change))
-    reach = float(t.ppf((1 + level) / 2, count - 1)) * math.sqrt(variance * count / (count - 1))
+    reach = float(t.ppf((1 + level) / 2, count - 1)) * math.sqrt(variance)
     return Difference(value, max(value - reach, -1.0), min(value + reach, 1.0), len(change), count, 0, 0, math.nan, p)
 
 
 def _resampled(
     sums: np.ndarray, size: np.ndarray, rng: np.random.Generator, level: float, *, trials: float
 ) -> tuple[float, float]:
-    """The variance of a ratio of sums over resamples of blocks, and by how much few blocks shrink a sample's worth."""
+    """The variance of a ratio of sums over resamples of blocks, and by how much few blocks shrink a sample's worth.
+
+    Resamples of k blocks vary about their own mean, as deviations divided by k and not by k - 1 do, so their variance
+    is too small by (k - 1) / k; it is multiplied by k / (k - 1) (`unbiased`). That is one thing, the t quantile in
+    `few` another: it answers for not knowing the variance better than k blocks tell.
+    """
     from scipy.stats import t
 
     count, tail = len(size), (1 - level) / 2
     picked = rng.integers(0, count, size=(RESAMPLES, count))
-    variance = float((sums[picked].sum(axis=1) / size[picked].sum(axis=1)).var())
+    variance = float(unbiased((sums[picked].sum(axis=1) / size[picked].sum(axis=1)).var(), count))
     few = (t.ppf(1 - tail, max(trials - 1, 1)) / t.ppf(1 - tail, count - 1)) ** 2
     return variance, float(few)
+
+
+def unbiased(variance: np.ndarray | float, blocks: int) -> np.ndarray | float:
+    """The variance over resamples of `blocks` blocks, at least two, without the bias of resampling.
+
+    Source: Rao and Wu, Resampling inference with complex survey data, JASA 83(401), 1988 (as many draws as units give
+        a variance that is too small by (n - 1) / n).
+    """
+    return variance * blocks / (blocks - 1)

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import itertools
 import math
+import statistics
 
 import numpy as np
 import pytest
-from scipy.stats import chi2
+from scipy.stats import chi2, t
 
+from experiments.comparison import clopper_pearson
 from experiments.statistics import (
     EXACT_BLOCKS,
     Difference,
@@ -16,6 +18,7 @@ from experiments.statistics import (
     paired_difference,
     sign_flip,
     tango,
+    unbiased,
 )
 
 
@@ -185,6 +188,24 @@ def test_the_mean_change_is_covered_where_blocks_share_theirs() -> None:
     assert 0.9 <= np.mean([d.lower <= 0.1 <= d.upper for d in found]) <= 1
     naive = 1.96 * math.sqrt((0.1**2 + 0.05**2) / 100)
     assert np.mean([(d.upper - d.lower) / 2 for d in found]) > 1.5 * naive
+
+
+def test_the_variance_of_few_blocks_is_the_textbook_one_for_rates_and_for_means() -> None:
+    # Five blocks of equal size: the variance of their mean is that of the blocks, divided by k - 1, over k.
+    means, blocks = np.array([0.1, 0.15, 0.2, 0.3, 0.5]), np.repeat(np.arange(5), 40)
+    plain = statistics.variance(means.tolist()) / 5
+    found = mean_difference(means[blocks], blocks, rng=rng())
+    assert found.upper - found.value == pytest.approx(t.ppf(0.975, 4) * math.sqrt(plain), rel=0.04)
+
+    rate, *ends = block_bootstrap(means * 40, np.full(5, 40.0), np.arange(5), rng=rng())
+    worth = rate * (1 - rate) / plain * (t.ppf(0.975, 199) / t.ppf(0.975, 4)) ** 2
+    assert ends == pytest.approx([float(end) for end in clopper_pearson(rate * worth, worth)], abs=0.012)
+    narrow = [float(end) for end in clopper_pearson(rate * worth * 5 / 4, worth * 5 / 4)]
+    assert ends[1] - ends[0] > narrow[1] - narrow[0] + 0.012
+
+    means = means[:4]  # all resamples of four
+    resampled = np.var([np.mean(drawn) for drawn in itertools.product(means, repeat=4)])
+    assert unbiased(resampled, 4) == pytest.approx(statistics.variance(means.tolist()) / 4)
 
 
 def test_mean_changes_of_nothing_have_no_width() -> None:
