@@ -68,7 +68,13 @@ class Evidence:
 
 
 def joined(parts: Sequence[Evidence]) -> Evidence:
-    """The rows of all parts, one part after the other; the steps are those of the first."""
+    """The rows of all parts, one part after the other; the steps are those of the first.
+
+    Raises:
+        ValueError: there is no part.
+    """
+    if not parts:
+        raise ValueError("Expected at least one part of evidence to join, got none; ask about at least one row.")
     columns: dict[str, Any] = {
         name: np.concatenate([getattr(part, name) for part in parts])
         for name, column in vars(parts[0]).items()

@@ -16,7 +16,7 @@ from diverget.randomness import Purpose, generator, key
 from diverget.rates import Dosed, dose_outcomes
 from experiments.pairs import Pair, Subjects
 from experiments.schema import RunConfig
-from experiments.stages import Run, rate_row
+from experiments.stages import Run, join, rate_row
 
 TABLES: dict[str, pa.Schema] = {"flips": tables.FLIPS, "places": tables.PLACES, "doses": tables.DOSES}
 """The tables of the stage; each pair has a part of every one."""
@@ -66,9 +66,7 @@ def joined(asked: Run, subjects: Subjects) -> None:
     if not asked.config.rates.doses:
         return
     for name, schema in TABLES.items():
-        if not asked.store.has(f"{name}.parquet"):
-            parts = [asked.store.read_table(_part(name, number)) for number in range(len(subjects.pairs))]
-            asked.store.write_table(f"{name}.parquet", [row for part in parts for row in part], schema)
+        join(asked.store, f"{name}.parquet", [_part(name, number) for number in range(len(subjects.pairs))], schema)
 
 
 def queries_of(config: RunConfig, patches: int, *, control: bool) -> int:

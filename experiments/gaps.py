@@ -16,7 +16,7 @@ from diverget.problem import Problem
 from diverget.randomness import Purpose, generator, key
 from experiments.pairs import Pair, Subjects
 from experiments.schema import RunConfig
-from experiments.stages import Run
+from experiments.stages import Run, join
 
 
 def gaps(asked: Run, number: int, pair: Pair) -> None:
@@ -46,11 +46,10 @@ def gaps(asked: Run, number: int, pair: Pair) -> None:
 
 def joined(asked: Run, subjects: Subjects) -> None:
     """Write `gaps.parquet`, the parts of all pairs in their order."""
-    if asked.config.gaps is None or asked.store.has("gaps.parquet"):
+    if asked.config.gaps is None:
         return
     parts = [_part(number, entry.name) for number in range(len(subjects.pairs)) for entry in asked.config.relations]
-    rows = [row for part in parts for row in asked.store.read_table(part)]
-    asked.store.write_table("gaps.parquet", rows, tables.GAPS)
+    join(asked.store, "gaps.parquet", parts, tables.GAPS)
 
 
 def most_queries(config: RunConfig, patches: int) -> int:

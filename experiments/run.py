@@ -97,11 +97,8 @@ def _carry_out(config: RunConfig, store: Store, screen: Screen, *, cache: Path) 
             doses.doses(asked, number, pair)
             gaps.gaps(asked, number, pair)
             stages.search(asked, number, pair)
-        rows = [
-            row for number in range(len(subjects.pairs)) for row in store.read_table(f"rates/part-{number:02d}.parquet")
-        ]
-        if not store.has("rates.parquet"):
-            store.write_table("rates.parquet", rows, tables.RATES)
+        parts = [f"rates/part-{number:02d}.parquet" for number in range(len(subjects.pairs))]
+        stages.join(store, "rates.parquet", parts, tables.RATES)
         doses.joined(asked, subjects)
         gaps.joined(asked, subjects)
         patchwise(asked, subjects)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from diverget import tables
 from diverget.baseline import baseline, check_better_than_chance
@@ -59,6 +60,12 @@ class Run:
             pool=self.pool,
             seed=self.config.seed,
         )
+
+
+def join(store: Store, name: str, parts: Iterable[str], schema: pa.Schema) -> None:
+    """Write the table `name`, the rows of all `parts` in their order, unless it is there; without parts it is empty."""
+    if not store.has(name):
+        store.write_table(name, [row for part in parts for row in store.read_table(part)], schema)
 
 
 def baselines(asked: Run, subjects: Subjects) -> None:

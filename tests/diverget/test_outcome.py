@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from diverget.objectives import js_divergence, margin_gap, revealed_share
-from diverget.outcome import Evidence, Outcome, judge
+from diverget.outcome import Evidence, Outcome, joined, judge
 
 A, B, C = [0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]
 STEP = 1 / 256
@@ -39,6 +39,11 @@ def evidence(reference_source: list, quantised_source: list, reference: list, qu
 )
 def test_hand_written_table(predictions: tuple, outcome: Outcome) -> None:
     assert judge(evidence(*predictions))[0] == outcome
+
+
+def test_no_evidence_cannot_be_joined() -> None:
+    with pytest.raises(ValueError, match="at least one part of evidence"):
+        joined([])
 
 
 def test_a_row_outside_the_limits_is_never_a_finding() -> None:

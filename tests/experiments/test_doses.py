@@ -8,12 +8,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from diverget.store import Store
 from diverget.tables import BANDS, DOSES, FLIPS, PLACES
 from experiments.doses import TABLES
 from experiments.places_section import KINDS, kind_of, painted
+from experiments.stages import join
 from tests.experiments.small import CONFIG, diverget, run_directory, write
 
 ASKED = CONFIG.replace("rates: {draws: 2}", "rates: {draws: 2, doses: [0.3, 1.0], dose_draws: 3}")
@@ -101,6 +104,17 @@ def test_lost_parts_come_back_with_the_same_bytes_under_other_workers(finished: 
     done = diverget("run", finished / "small.yaml", "--out", finished / "runs", "--set", "workers=3")
     assert done.returncode == 0, done.stderr
     assert {path: path.read_bytes() for path in before} == before
+
+
+def test_parts_are_joined_in_their_order_and_none_give_an_empty_table(tmp_path: Path) -> None:
+    store, schema = Store(tmp_path), pa.schema([("n", pa.int64())])
+    for name, numbers in (("b", (3, 1)), ("a", (2,))):
+        store.write_table(f"{name}.parquet", [{"n": n} for n in numbers], schema)
+    join(store, "all.parquet", ["b.parquet", "a.parquet"], schema)
+    join(store, "none.parquet", [], schema)
+    join(store, "all.parquet", [], schema)  # it is there
+    assert [row["n"] for row in store.read_table("all.parquet")] == [3, 1, 2]
+    assert store.read_table("none.parquet") == []
 
 
 def test_bands_tell_of_confirmed_findings(finished: Path) -> None:
