@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from diverget.store import Store
+from experiments.drawn import read_clean
 from experiments.figures import QUANTISED, REFERENCE
 from experiments.page import Plot, Section
 from experiments.panels import Course, panels
 from experiments.record import Run, spoken
+from experiments.statistics import LEAST_CORRELATION
 from experiments.survival import SHARES, Subjects, Survival, grouped
 from experiments.wording import number, percent, plural
 
@@ -17,9 +20,11 @@ TITLES = {"relation": "boundary gaps, by relation", "class": "boundary gaps, by 
 
 def survival(run: Run) -> Section:
     """How mild: the severity by which sources are REVEALED, with what is censored."""
+    clean = read_clean(Store(run.path))
+    patches = None if clean is None else clean.assessed_blocks
     blocks, told = [], {}
     for i, pair in enumerate(run.tested()):
-        found = grouped(run, pair["pair"])
+        found = grouped(run, pair["pair"], patches)
         if found:
             told[pair["pair"]] = found
             drawn = ["relation", *[kind for kind in found if kind.startswith("searched")][:1]]
@@ -36,7 +41,13 @@ def survival(run: Run) -> Section:
                     "tables": [(title(kind), [_row(one) for one in subjects]) for kind, subjects in found.items()],
                 }
             )
-    values = {"blocks": blocks, "shares": SHARES, "grouped": told}
+    values = {
+        "blocks": blocks,
+        "shares": SHARES,
+        "grouped": told,
+        "by_block": clean is not None,
+        "correlation": LEAST_CORRELATION,
+    }
     return Section("survival", "How mild: survival curves", "survival.html", values)
 
 
