@@ -82,6 +82,7 @@ def _row(trial: Trial, tested: Mapping[tuple[str, str], Against]) -> dict[str, A
         **found,
         "apart_told": median(found["apart_median"], f"> {trial.budget}"),
         "revealed_told": median(found["revealed_median"], f"> {trial.budget}"),
+        "inside_told": median(found["inside_median"], "beyond"),
         "severity_told": median(found["severity_median"], "beyond"),
         "by": {measure: _effect(tested.get((trial.arm, measure))) for measure in ("queries", "severity")},
     }

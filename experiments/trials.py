@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from diverget.lockstep import QUERIES
 from experiments.comparison import LEVEL, a12, censored_median, clopper_pearson, holm, mann_whitney, repeated
 
 Row = Mapping[str, Any]
@@ -39,7 +40,7 @@ class Trial:
         own: the arm's whole budget; `budget` is less where only the first part of its search counts.
         spent: queries; apart, revealed: queries up to and with the first disagreement, the first REVEALED.
         severity: of the mildest REVEALED; inf for arms whose follow-ups have none.
-        invalid: share of the rows outside the limits, over its whole budget.
+        invalid: share of the rows outside the limits, over its whole budget; outside: (repeats, patches) such rows.
         milder: (k, 3) owner (repeat · patches + patch), queries and severity of every improvement.
         front: (k, 3) owner, severity and divergence of the follow-ups of a patch that no other beats.
         seconds: wall time of all repeats, None where it was not kept.
@@ -54,6 +55,7 @@ class Trial:
     revealed: np.ndarray
     severity: np.ndarray
     invalid: float | None
+    outside: np.ndarray
     milder: np.ndarray
     front: np.ndarray
     seconds: float | None
@@ -70,6 +72,21 @@ class Trial:
     def label(self) -> str:
         """The arm's name, with the budget where it is a part of its own."""
         return self.arm if self.budget == self.own else f"{self.arm}, first {self.budget}"
+
+    @property
+    def inside(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Queries without those of rows outside the limits, (repeats, patches) each: up to and with the first
+        REVEALED, inf without, and all that were spent. None where that is not known.
+
+        What was outside is counted over a whole search, so it is known where that ended with its first REVEALED, or
+        within its budget without one, or was never outside.
+        """
+        ended = self.spent == self.revealed
+        known = ended | np.isinf(self.revealed) if self.budget == self.own else ended & (self.revealed < self.budget)
+        if not (known | (self.outside == 0)).all():
+            return None
+        lost = QUERIES * self.outside
+        return self.revealed - lost, self.spent - lost
 
     def within(self, budget: int) -> Trial:
         """What this arm had found after `budget` queries a patch."""
@@ -172,6 +189,7 @@ def _trial(rows: Sequence[Row], seconds: float | None) -> Trial:
         revealed=numbers("revealed").reshape(shape),
         severity=numbers("severity").reshape(shape),
         invalid=float(numbers("invalid").sum() / looks) if looks else None,
+        outside=numbers("invalid").reshape(shape),
         milder=_points(ordered, "milder", "queries", "severity"),
         front=_points(ordered, "front", "severity", "divergence"),
         seconds=seconds,
@@ -256,6 +274,9 @@ def summary(trial: Trial) -> dict[str, Any]:
         told[f"{name}_mean"] = float(np.minimum(reached, trial.budget).mean())
     told["severity_median"] = median_severity(trial)
     told["invalid"] = trial.invalid if trial.budget == trial.own else None
+    inside = trial.inside
+    told["inside_median"] = inside and censored_median(inside[0].ravel(), censored_at=inside[1].ravel())
+    told["inside_spent"] = float((trial.spent - QUERIES * trial.outside).mean()) if trial.budget == trial.own else None
     told["spent"] = float(trial.spent.mean())
     told["seconds"] = trial.seconds if trial.budget == trial.own else None
     return told

@@ -121,6 +121,26 @@ def test_what_an_arm_had_found_earlier() -> None:
     assert trial.within(200).label == "random, first 200" and trial.label == "random"
 
 
+def test_queries_outside_the_limits_are_told_apart_where_they_are_known() -> None:
+    told = [
+        row(patch=0, spent=40, revealed=40, invalid=5),  # ended with its first REVEALED
+        row(patch=1, spent=200, invalid=60),  # never found: 80 of its queries were inside
+        row(patch=2, spent=90, revealed=90, invalid=0),
+    ]
+    ((trial,),) = (cell.trials for cell in cells(told))
+    assert trial.inside is not None
+    assert [column.tolist() for column in trial.inside] == [[[30, np.inf, 90]], [[30, 80, 90]]]
+    found = summary(trial)
+    assert (found["inside_median"], found["inside_spent"]) == (90, pytest.approx(200 / 3))
+    # Of the first hundred queries of patch 1 it is not known how many were outside.
+    assert trial.within(100).inside is None and summary(trial.within(100))["inside_median"] is None
+    # One that goes on after its first REVEALED counts rows outside to its end.
+    ((went_on,),) = (cell.trials for cell in cells([row(spent=200, revealed=40, invalid=5)]))
+    assert went_on.inside is None
+    ((never_out,),) = (cell.trials for cell in cells([row(spent=200, revealed=40)]))
+    assert never_out.inside is not None and never_out.inside[0].tolist() == [[40]]
+
+
 def test_repeats_are_tested_one_by_one() -> None:
     """A patch that one of two repeats found stays found by one of two; it is not lost to a median over repeats."""
     rows = [
