@@ -179,9 +179,9 @@ def searched(rows: Sequence[Row], group: str, *, end: float, blocks: np.ndarray 
 
     Patches without one are censored at `end`: nothing was found within the budget, at whatever severity.
     """
-    severity = np.array(list(mildest(rows, without=np.inf).values()), dtype=np.float64)
+    found = mildest(rows, without=np.inf)
+    patches, severity = np.array(list(found), dtype=np.int64), np.array(list(found.values()), dtype=np.float64)
     happened = np.isfinite(severity)
-    patches = np.array(list(mildest), dtype=np.int64)
     left = np.zeros(len(severity), dtype=bool)
     return Subjects(group, np.where(happened, severity, end), happened, left, patches, blocks, seed)
 
