@@ -38,7 +38,7 @@ TABLES: tuple[tuple[str, str, str], ...] = (
 
 
 def files(run: Run) -> Section:
-    """The tables that this run has; those that come with the page are written before it."""
+    """The tables that this run has; those that are worked out for the page have to be written before."""
     rows = [
         {"file": file, "content": content, "method": method}
         for file, content, method in TABLES

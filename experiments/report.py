@@ -14,6 +14,7 @@ from markupsafe import Markup
 from diverget.store import appearing
 from experiments import page_tables, wording
 from experiments.card import card_of
+from experiments.files_section import files
 from experiments.gallery import picture
 from experiments.record import read, spoken
 from experiments.sections import SECTIONS
@@ -66,6 +67,7 @@ def render(run_dir: Path) -> None:
     with _few_collected():
         sections = [section(run) for section in SECTIONS]
     page_tables.write(run.path, sections)
+    sections.append(files(run))  # which of them there are
     bodies = [Markup(env.get_template(section.template).render(section.values)) for section in sections]
     page = env.get_template("report.html").render(
         run=run,

@@ -16,7 +16,6 @@ from experiments.card import control, headline, how_mild, ranked, why_not
 from experiments.criteria import state
 from experiments.diversity import diversity
 from experiments.dose_section import doses
-from experiments.files_section import files
 from experiments.fronts_section import fronts
 from experiments.gap_section import gaps
 from experiments.measured import baseline, flips, rates, search
@@ -334,6 +333,6 @@ SECTIONS: tuple[Callable[[Run], Section], ...] = (
     repair,
     limits,
     card,
-    files,
 )
-"""In reading order. A new section is one function, one template and one name here."""
+"""In reading order, all but the list of tables that ends the page. A new section is one function, one template and one
+name here."""
