@@ -12,13 +12,13 @@ import numpy as np
 from diverget.models.zoo import ALL as ARCHITECTURES
 from diverget.patches import draw_field, fields_under
 from diverget.randomness import Purpose, generator
+from experiments.config.parts import named
+from experiments.config.schema import RunConfig
 from experiments.data import Material, check_material, describe, gather
-from experiments.doses import queries_of
-from experiments.gaps import most_queries
-from experiments.parts import named
 from experiments.run import directory
-from experiments.schema import RunConfig
 from experiments.stages import CONTROL_SHARE
+from experiments.stages.doses import queries_of
+from experiments.stages.gaps import most_queries
 from relations import distort
 
 FAST, SLOW = 9000, 330

@@ -89,7 +89,7 @@ def study(
     def resume() -> str | None:
         if not where or not (where[0] / "study.json").exists():
             return None
-        from experiments.study_page import render_study
+        from experiments.study.page import render_study
 
         render_study(where[0])
         return f"{where[0] / 'report.html'} tells what was evaluated; the same command goes on from there."
@@ -127,7 +127,7 @@ def check(config: Config, override: Override = None, out: Out = Path("runs")) ->
     from experiments.progress import Screen
     from experiments.study import load_study
     from experiments.sweep import load_sweep
-    from experiments.sweep_run import sweep_lines
+    from experiments.sweep.run import sweep_lines
 
     with _told():
         tree = read_tree(config)

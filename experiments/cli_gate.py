@@ -65,7 +65,7 @@ def compare(
 ) -> None:
     """Is the next quantised model worse than the last? Exit code 1 where it is shown to be, 0 where it is not."""
     from experiments.compare import compare as compared
-    from experiments.compare_page import lines, write
+    from experiments.compare.page import lines, write
 
     with told():
         found = compared(before, after, pair_a=pair_a, pair_b=pair_b, tolerance=tolerance)

@@ -36,14 +36,14 @@ def sweep(
 
     from experiments.progress import Screen
     from experiments.sweep import load_sweep
-    from experiments.sweep_run import carry_out, ended_in_words, processes_of, sweep_lines
+    from experiments.sweep.run import carry_out, ended_in_words, processes_of, sweep_lines
 
     where: list[Path] = []
 
     def resume() -> str | None:
         if not where or not (where[0] / "sweep.json").exists():
             return None
-        from experiments.sweep_page import render_sweep
+        from experiments.sweep.page import render_sweep
 
         render_sweep(where[0])
         return f"Everything evaluated is kept; the same command goes on from there. See {where[0] / 'report.html'}."

@@ -10,10 +10,10 @@ from diverget.models.compress import SETTINGS, Compressed, compress, compressed_
 from diverget.models.preprocessing import Preprocessing
 from diverget.randomness import Purpose, integer, key
 from diverget.split import limit
+from experiments.config.parts import KERAS_SUFFIXES, QuantisedConfig
+from experiments.config.schema import RunConfig
 from experiments.data import Material
-from experiments.parts import KERAS_SUFFIXES, QuantisedConfig
 from experiments.progress import Screen
-from experiments.schema import RunConfig
 from experiments.training import prepare_in_parts
 
 

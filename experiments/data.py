@@ -16,8 +16,8 @@ from diverget.space import Space
 from diverget.split import Split, limit, split
 from diverget.store import Store
 from diverget.synthetic import synthetic_scene
-from experiments.pictures import display_bands, shown, stretch
-from experiments.schema import RunConfig
+from experiments.charts.pictures import display_bands, shown, stretch
+from experiments.config.schema import RunConfig
 from relations import Sensor
 
 

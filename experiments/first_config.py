@@ -16,8 +16,8 @@ from diverget.models.zoo import ALL as ARCHITECTURES
 from diverget.scene import ImageSet, Scene
 from diverget.store import appearing
 from experiments.config import load
-from experiments.document import UNPRINTABLE, written
-from experiments.parts import is_deployed, named, refuse_network
+from experiments.config.document import UNPRINTABLE, written
+from experiments.config.parts import is_deployed, named, refuse_network
 
 PATCH = 11
 """Side of a patch in pixels where no network says it, as in configs/quickstart.yaml."""

@@ -12,14 +12,14 @@ from pydantic import ValidationError
 
 from diverget.attribution import KINDS
 from diverget.store import Store, appearing
-from experiments.card import attributed, partings
 from experiments.config import read_tree
-from experiments.criteria import Criterion, CriterionConfig, check, parse, state
+from experiments.config.criteria import Criterion, CriterionConfig, check, parse, state
+from experiments.config.methods import RungConfig
 from experiments.junit import junit
-from experiments.methods import RungConfig
 from experiments.record import EVERYTHING, Row, Run, enough, read
-from experiments.survival import mildest
-from experiments.trials import MOST
+from experiments.record.card import attributed, partings
+from experiments.statistics.survival import mildest
+from experiments.statistics.trials import MOST
 
 JUNIT = "junit.xml"
 

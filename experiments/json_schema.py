@@ -18,10 +18,10 @@ from diverget.models.zoo import ALL as ARCHITECTURES
 from diverget.objectives import LIMITS, OBJECTIVES
 from diverget.optimisers import OPTIMISERS
 from diverget.spaces import SPACES
-from experiments.card_schema import card_schema
-from experiments.derived import WORDS
-from experiments.parts import Strict
-from experiments.schema import RunConfig
+from experiments.config.parts import Strict
+from experiments.config.schema import RunConfig
+from experiments.record.card_schema import card_schema
+from experiments.statistics.derived import WORDS
 from experiments.study import StudyConfig
 from experiments.sweep import SweepConfig
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
-from experiments.criteria import state
+from experiments.config.criteria import state
 from experiments.record import Row
 
 

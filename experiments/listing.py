@@ -17,7 +17,7 @@ from diverget.models.zoo import ALL as ARCHITECTURES
 from diverget.objectives import LIMITS, OBJECTIVES
 from diverget.optimisers import OPTIMISERS
 from diverget.spaces import SPACES
-from experiments.criteria import FAMILIES, METRICS
+from experiments.config.criteria import FAMILIES, METRICS
 
 NARROW = 110
 """Characters of a terminal below which a relation's name stands above its params, not beside them."""

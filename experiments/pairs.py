@@ -15,12 +15,12 @@ from diverget.models.deployed import Deployed
 from diverget.models.model import check_pair
 from diverget.store import Store, appearing
 from experiments.compression import compressed, told_of
+from experiments.config.parts import QuantisedConfig, ReferenceConfig, is_deployed
+from experiments.config.schema import RunConfig
 from experiments.data import Material
 from experiments.fit import in_file_order
 from experiments.kept_models import facts, keep, load_kept, load_pair, recorded
-from experiments.parts import QuantisedConfig, ReferenceConfig, is_deployed
 from experiments.progress import Screen
-from experiments.schema import RunConfig
 from experiments.training import prepare_in_parts, trained_reference
 
 __all__ = ["Pair", "Subjects", "load_pair", "prepare"]

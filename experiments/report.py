@@ -12,12 +12,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from diverget.store import appearing
-from experiments import page_tables, wording
-from experiments.card import card_of
-from experiments.files_section import files
-from experiments.gallery import picture
+from experiments import wording
 from experiments.record import read, spoken
+from experiments.record.card import card_of
 from experiments.sections import SECTIONS
+from experiments.sections import tables as page_tables
+from experiments.sections.files import files
+from experiments.sections.gallery import picture
 
 __all__ = ["picture", "render"]
 

@@ -10,14 +10,15 @@ from pathlib import Path
 
 from diverget import tables
 from diverget.store import Store
-from experiments import attribution, bands, data, doses, found, gaps, stages
-from experiments.criteria import Criterion
+from experiments import data, stages
+from experiments.config.criteria import Criterion
+from experiments.config.schema import RunConfig
 from experiments.gate import Judged, conclude
 from experiments.pairs import Subjects, prepare
-from experiments.patchwise import patchwise, refuse_arms
 from experiments.progress import Screen
 from experiments.report import render
-from experiments.schema import RunConfig
+from experiments.stages import attribution, bands, doses, found, gaps
+from experiments.stages.patchwise import patchwise, refuse_arms
 
 SCHEMA = 1
 DECISIVE = ("diverget", "numpy", "scipy", "pymoo", "ai_edge_litert", "opencv_python", "pyarrow")

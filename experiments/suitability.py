@@ -10,7 +10,7 @@ from diverget.models.keras_file import Layer, layers_of
 from diverget.models.quantise import layers_built
 from diverget.models.zoo import ALL as ARCHITECTURES
 from diverget.models.zoo import NAMES, Architecture
-from experiments.parts import KERAS_SUFFIXES
+from experiments.config.parts import KERAS_SUFFIXES
 
 BANDS, CLASSES = 103, 9
 """Of the Pavia University scene: a size to build a zoo's network of bands for; its layers do not depend on it."""

@@ -16,10 +16,10 @@ from diverget.models.zoo import Architecture
 from diverget.randomness import Purpose, integer, key
 from diverget.scene import ImageSet
 from diverget.split import limit
+from experiments.config.parts import ReferenceConfig, named
+from experiments.config.schema import RunConfig
 from experiments.data import Material
-from experiments.parts import ReferenceConfig, named
 from experiments.progress import Screen
-from experiments.schema import RunConfig
 
 PATIENCE = 8
 """Epochs without a better validation accuracy before training stops (engineering judgement)."""

@@ -70,9 +70,9 @@ def carry_out(job: Job) -> Done:
     """
     from rich.console import Console
 
+    from experiments.config.schema import RunConfig
     from experiments.progress import Screen
     from experiments.run import run
-    from experiments.schema import RunConfig
 
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with open(job.log, "a", encoding="utf-8") as log:

@@ -15,10 +15,10 @@ from diverget.models import tflite
 from diverget.models.preprocessing import identity
 from diverget.store import Store
 from experiments.blame import blame_run
-from experiments.blame_section import blame as section
-from experiments.contents import CONTENTS, check
 from experiments.record import read
+from experiments.record.contents import CONTENTS, check
 from experiments.report import environment
+from experiments.sections.blame import blame as section
 from tests.diverget.models import networks
 from tests.experiments import fake_run
 from tests.experiments.small import GOLDEN, diverget

@@ -11,8 +11,8 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from experiments.config import load
-from experiments.parts import QuantisedConfig
-from experiments.schema import RunConfig
+from experiments.config.parts import QuantisedConfig
+from experiments.config.schema import RunConfig
 from tests.diverget.models.networks import require_tensorflow
 from tests.experiments.small import CONFIG, ROOT, command, run_directory, write
 

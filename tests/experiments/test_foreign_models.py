@@ -14,9 +14,9 @@ from diverget.models.child import run
 from diverget.models.coverage import Coverage
 from experiments import pairs
 from experiments.config import load
-from experiments.contents import CONTENTS, check
-from experiments.identity import content_digest
-from experiments.parts import QuantisedConfig, ReferenceConfig
+from experiments.config.identity import content_digest
+from experiments.config.parts import QuantisedConfig, ReferenceConfig
+from experiments.record.contents import CONTENTS, check
 from tests.diverget.models import networks, saved_networks
 from tests.experiments.small import CONFIG, diverget, run_directory, scene_arrays, write
 from tests.experiments.test_pairs import prepared

@@ -31,7 +31,7 @@ from experiments import data
 from experiments.check import estimate
 from experiments.cli import app
 from experiments.config import ConfigError, load, read_tree
-from experiments.document import DocumentError, parse
+from experiments.config.document import DocumentError, parse
 from experiments.study import load_study
 from tests.experiments.mutations import archive, damaged, mutated_text
 from tests.experiments.opening import outcomes

@@ -14,13 +14,13 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from experiments.card import card, control
 from experiments.cli import app
 from experiments.config import ConfigError, load
-from experiments.criteria import METRICS, check, parse
+from experiments.config.criteria import METRICS, check, parse
 from experiments.gate import gate, judge, metrics
 from experiments.junit import junit
 from experiments.record import read
+from experiments.record.card import card, control
 from experiments.report import render
 from experiments.run import directory
 from tests.experiments.fake_run import build

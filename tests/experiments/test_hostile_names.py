@@ -18,7 +18,7 @@ from diverget.store import Store
 from experiments.cli import app
 from experiments.record import read
 from experiments.report import environment, picture, render
-from experiments.study_page import gathered
+from experiments.study.page import gathered
 from tests.experiments.fake_run import build
 from tests.experiments.test_report import Page
 

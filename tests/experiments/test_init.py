@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from diverget.synthetic import synthetic_scene
 from experiments.cli import app
 from experiments.config import load
+from experiments.config.schema import RunConfig
 from experiments.data import check_material, gather
-from experiments.schema import RunConfig
 from tests.experiments.small import GOLDEN, scene_arrays
 
 

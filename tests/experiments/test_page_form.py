@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from experiments.figures import THEME
-from experiments.places_section import KINDS
+from experiments.charts.figures import THEME
 from experiments.report import TEMPLATES, render
+from experiments.sections.places import KINDS
 from tests.experiments.fake_doses import add
 from tests.experiments.fake_run import build
 from tests.experiments.test_report import Page

@@ -15,11 +15,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from experiments import close_ups, figures, gallery, pictures, wording
-from experiments.card import card
+from experiments import wording
+from experiments.charts import close_ups, figures, pictures
 from experiments.record import read
+from experiments.record.card import card
 from experiments.report import picture, render
-from experiments.sections import SECTIONS
+from experiments.sections import SECTIONS, gallery
 from tests.experiments.fake_run import build
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}

@@ -1,0 +1,129 @@
+"""Cells that differ in their quantisations alone met the same draws: their networks set beside each other, paired."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from diverget.store import Store
+from experiments.config.schema import NEUTRAL
+from experiments.record import EVERYTHING, Row
+from experiments.record.contents import CONTENTS, check
+from experiments.sections.beside import compared
+from experiments.stages.drawn import Drawn, read_drawn
+from experiments.sweep import COMPLETE
+
+APART = ("quantisations", "name", "criteria", *NEUTRAL)
+"""Keys in which two configs may differ whose draws, patches and float networks are the same."""
+
+MOST_COUPLES = 100
+"""Couples that are tested: the bootstrap and the sign flips of one take about a tenth of a second a tier (engineering
+judgement)."""
+
+COLUMNS = (
+    *((name, pa.string()) for name in ("first_cell", "first_pair", "second_cell", "second_pair", "tier")),
+    *((name, pa.int64()) for name in ("draws", "blocks", "first_alone", "second_alone")),
+    *((name, pa.float64()) for name in ("difference", "lower", "upper", "p_mcnemar", "p_sign_flip")),
+)
+"""The columns of paired.csv; p-values are those of single tests, without a correction for many."""
+
+
+def paired(told: Row, place: Path) -> tuple[list[dict[str, Any]], int]:
+    """A row a tier and couple of quantised networks in two cells, and how many couples there are.
+
+    A row is one of `beside_section.compared` with "cells", the names of both, and "pairs". Couples have the same float
+    network, byte for byte, in cells that differ in `APART` alone; beyond `MOST_COUPLES` none is looked at.
+
+    Raises:
+        ValueError: a file of a run is damaged.
+    """
+    drawn: dict[str, Drawn] = {}
+    couples: list[tuple[Row, Row]] = []
+    whole = 0
+    for group in _groups(told, place):
+        mine = list(_couples(group))
+        room = MOST_COUPLES - len(couples)
+        whole += len(mine)
+        if not mine or room <= 0:
+            continue
+        for pair in group:
+            drawn |= _drawn(pair)
+        couples += [both for both in mine[:room] if _same_patches(drawn, both)]
+    rows = compared(couples, drawn, seed=0)
+    for row in rows:
+        row["cells"] = [pair["cell"] for pair in row["couple"]]
+        row["pairs"] = [f"{pair['reference']}/{pair['quantised']}" for pair in row["couple"]]
+    return rows, whole
+
+
+def _groups(told: Row, place: Path) -> Iterator[list[Row]]:
+    """The pairs under test of complete cells, those of cells that differ in `APART` alone together."""
+    found: dict[str, list[Row]] = {}
+    for cell in told["cells"]:
+        store = Store(Store(place).beside(cell["directory"]))
+        if cell["state"] != COMPLETE or not store.has("models.json"):
+            continue
+        manifest, models = store.read_json("manifest.json"), store.read_json("models.json")
+        for name, content in (("manifest.json", manifest), ("models.json", models)):
+            check(content, CONTENTS[name], file=store.path(name))
+        same = json.dumps({k: v for k, v in manifest["config"].items() if k not in APART}, sort_keys=True)
+        found.setdefault(same, []).extend(
+            {
+                "cell": cell["name"],
+                "store": store,
+                "pair": f"{cell['name']} {pair['pair']}",
+                "reference": pair["reference"],
+                "quantised": pair["quantised"],
+                "control": False,
+                "digests": (pair["reference_model"]["digest"], pair["quantised_model"]["digest"]),
+            }
+            for pair in models["pairs"]
+            if not pair["control"]
+        )
+    yield from found.values()
+
+
+def _couples(group: Sequence[Row]) -> Iterator[tuple[Row, Row]]:
+    """Two quantised networks of one float network, in two cells."""
+    for first, second in itertools.combinations(group, 2):
+        (float_first, mine), (float_second, theirs) = first["digests"], second["digests"]
+        if first["cell"] != second["cell"] and float_first == float_second and mine != theirs:
+            yield first, second
+
+
+def _drawn(pair: Row) -> dict[str, Drawn]:
+    """The draws of all relations of one pair, under its name in the sweep."""
+    found = read_drawn(pair["store"]).get(pair["pair"].partition(" ")[2])
+    if found is None:
+        return {}
+    outcomes = {key: kept for key, kept in found.outcomes.items() if key[1] == EVERYTHING}
+    return {pair["pair"]: Drawn(found.patches, found.blocks, outcomes)}
+
+
+def _same_patches(drawn: Mapping[str, Drawn], couple: tuple[Row, Row]) -> bool:
+    first, second = (drawn.get(pair["pair"]) for pair in couple)
+    return first is not None and second is not None and np.array_equal(first.patches, second.patches)
+
+
+def table(rows: Sequence[Row]) -> pa.Table:
+    """The rows as paired.csv has them."""
+    columns = [
+        [row["cells"][0] for row in rows],
+        [row["pairs"][0] for row in rows],
+        [row["cells"][1] for row in rows],
+        [row["pairs"][1] for row in rows],
+        [row["tier"] for row in rows],
+        *(
+            [getattr(row["found"], name) for row in rows]
+            for name in ("trials", "blocks", "first_only", "second_only", "value", "lower", "upper")
+        ),
+        *([getattr(row["found"], name) for row in rows] for name in ("mcnemar", "blockwise")),
+    ]
+    arrays = [pa.array(column, kind) for column, (_, kind) in zip(columns, COLUMNS, strict=True)]
+    return pa.table(arrays, schema=pa.schema(list(COLUMNS)))

@@ -1,0 +1,136 @@
+"""The section “Patch by patch”: every arm, random and the control, in words that claim no rate."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.charts import arms as arm_figures
+from experiments.record import read
+from experiments.report import environment, render
+from experiments.sections.arms import in_words, patchwise, table
+from experiments.statistics.trials import cells
+from tests.experiments import fake_arms
+from tests.experiments.fake_run import build
+from tests.experiments.test_report import Page
+
+SMALL = {"arms": ("boundary", "random", "diffchaser"), "patches": 12, "rungs": fake_arms.RUNGS[:2]}
+PAIRS = (("hybridsn/int8", False), ("hybridsn/hybridsn", True))
+
+
+def section(run: Path) -> Page:
+    made = patchwise(read(run))
+    return Page(environment().get_template(made.template).render(made.values))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return build(tmp_path, findings=0, evaluations=False)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Page:
+    made = build(tmp_path_factory.mktemp("arms"), findings=0, evaluations=False)
+    return section(fake_arms.put(made, fake_arms.rows(PAIRS)))
+
+
+def test_every_rung_has_every_arm_random_twice_and_the_control(page: Page) -> None:
+    text = page.text.replace("\u202f", " ")
+    for rung in fake_arms.RUNGS:
+        start = text.index(f"int8 hybridsn · {rung}")
+        part = text[start : text.index("REVEALED against queries", start)]
+        for arm in (*fake_arms.STRENGTH, "random, first 200"):
+            assert f" {arm} " in part, (rung, arm)
+        assert "10 arms, 400 searches of a patch: none parted, as it must be" in part
+    assert "Budget 200 queries a patch (random 1 000), 3 repeats" in text
+    assert "until its budget is used up" in text
+    assert (page.faults, page.open, page.images_without_words) == ([], [], 0)
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_a_search_is_never_called_a_rate(page: Page) -> None:
+    assert not re.search(r"\brates?\b", page.text, re.I)
+    assert not re.search(r"\b(None|nan|inf|Undefined)\b", page.text)
+
+
+def test_the_words_say_where_no_difference_was_shown() -> None:
+    tested = [cell for cell in cells(fake_arms.rows(PAIRS, patches=60)) if not cell.control]
+    words = in_words(tested[0])
+    assert "boundary, metropolis and nsga2 need fewer queries to a REVEALED than random" in words
+    assert re.search(r"No difference from random was shown for [^.]*pso", words)
+    rows = {row["arm"]: row for row in table(tested[0])}
+    assert rows["boundary"]["by"]["queries"]["words"] == "better"
+    assert rows["pso"]["by"]["queries"]["words"] == "no better"
+    assert rows["diffchaser"]["by"]["severity"] is None and rows["diffchaser"]["severity_told"] == "–"
+    assert rows["diffchaser_basic"]["revealed_told"] == "> 200"
+    assert rows["random, first 200"]["by"]["queries"] is None
+
+
+def test_a_control_that_parts_is_told_first_and_in_the_table(run: Path) -> None:
+    rows = fake_arms.rows(PAIRS, **SMALL)
+    hit = next(row for row in rows if row["control"])
+    hit["apart"] = 8
+    text = section(fake_arms.put(run, rows)).text
+    assert "Distrust. The control failed: a model parted from itself in 1 search of a patch." in text
+    assert "1 parted; it must be none" in text
+    assert text.index("The control failed") < text.index("boundary found")
+
+
+def test_without_random_no_arm_is_said_to_be_better(run: Path) -> None:
+    rows = fake_arms.rows(PAIRS, **SMALL | {"arms": ("boundary", "diffchaser")})
+    config = fake_arms.CONFIG | {"arms": ["boundary", "diffchaser"]}
+    text = section(fake_arms.put(run, rows, config)).text
+    assert "The arm random did not take part" in text
+    assert "A₁₂ queries" not in text and "(random" not in text
+
+
+def test_one_repeat_has_no_range_over_repeats(run: Path) -> None:
+    text = section(
+        fake_arms.put(run, fake_arms.rows(PAIRS, repeats=1, **SMALL), fake_arms.CONFIG | {"repeats": 1})
+    ).text
+    assert "one repeat." in text and "Bands: 95 % over patches, exact." in text
+
+
+def test_why_there_is_nothing_is_said(run: Path) -> None:
+    assert "add `patchwise:` to its config" in section(run).text
+    fake_arms.put(run, [])
+    assert "No eligible patch" in section(run).text
+    (run / "patchwise.parquet").unlink()
+    assert "interrupted before this stage" in section(run).text
+
+
+def test_the_best_divergence_is_the_median_over_patches() -> None:
+    def front(*points: tuple[float, float]) -> list[dict]:
+        return [{"severity": s, "divergence": d} for s, d in points]
+
+    rows = [
+        fake_arms.row(patch=0, front=front((0.1, 0.2), (0.5, 0.6))),
+        fake_arms.row(patch=1, front=front((0.3, 0.4))),
+        fake_arms.row(patch=2),
+    ]
+    (cell,) = cells(rows)
+    at = np.array([0, 0.1, 0.3, 0.5, 0.9])
+    assert arm_figures.best_by_severity(cell.trials[0], at).tolist() == [0, 0, 0.2, 0.4, 0.4]
+
+
+def test_an_arm_keeps_its_look_and_no_two_share_one() -> None:
+    found = cells(fake_arms.rows(patches=2, repeats=1))
+    looks = arm_figures.looks([t for cell in found for t in cell.trials])
+    assert list(looks) == list(fake_arms.STRENGTH)
+    assert len({(look.colour, look.dash) for look in looks.values()}) == len(looks)
+
+
+def test_the_section_stands_in_the_report_and_keeps_it_small(run: Path) -> None:
+    fake_arms.put(run, fake_arms.rows(PAIRS))
+    render(run)
+    html = (run / "report.html").read_text(encoding="utf-8")
+    first = html[html.index('id="patches"') :]
+    assert "boundary found a REVEALED on" in first
+    assert (run / "report.html").stat().st_size < 2_000_000
+    page = Page(html)
+    assert (page.faults, page.open) == ([], []) and len(page.ids) == len(set(page.ids))
+    assert json.loads((run / "patchwise.json").read_text())

@@ -1,0 +1,100 @@
+"""How a sweep ends whose cells are complete, held by others or failed, without running a model."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from diverget.store import Store
+from experiments.cli import app
+from experiments.executors import job
+from experiments.progress import Screen
+from experiments.sweep import Cell, Sweep, load_sweep
+from experiments.sweep import costs as sweep_costs
+from experiments.sweep.run import Ended, carry_out, ended_in_words
+from tests.experiments import fake_cells
+from tests.experiments.small import CONFIG, write
+
+ONE = "sweep: {grid: {seed: [0]}}\n"
+TWO = "sweep: {grid: {seed: [0, 1]}}\n"
+
+
+def sweep_of(folder: Path, criteria: str = "", swept: str = TWO) -> Sweep:
+    return load_sweep(write(folder, CONFIG + criteria + swept))
+
+
+def carried_out(sweep: Sweep, out: Path) -> tuple[Ended, str]:
+    said = io.StringIO()
+    return carry_out(sweep, out, Screen(Console(file=said, width=300))), said.getvalue()
+
+
+def summary(cell: Cell, out: Path) -> dict:
+    found: dict = json.loads((out / cell.folder / "summary.json").read_text())
+    return found
+
+
+def test_complete_cells_are_judged_by_the_criteria_that_stand_in_the_file(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    sweep = sweep_of(tmp_path, "criteria: [agreement >= 0.1]\n", ONE)
+    runs = [fake_cells.complete(cell, out, findings=0) for cell in sweep.cells]
+    ended, said = carried_out(sweep, out)
+    assert ended.complete and ended.met and "judged anew" not in said
+    assert (runs[0] / "report.html").read_text() == "stands for a report"
+    stricter = sweep_of(tmp_path, "criteria: [agreement >= 1.0]\n", ONE)
+    assert [cell.folder for cell in stricter.cells] == [run.name for run in runs]
+    ended, said = carried_out(stricter, out)
+    assert ended.complete and not ended.met
+    assert said.count("judged anew") == 1
+    for cell in stricter.cells:
+        found = summary(cell, out)
+        assert found["asked"] == [{"fail": "agreement >= 1.0"}] and not found["criteria_met"]
+        assert "agreement &gt;= 1.0" in (out / cell.folder / "report.html").read_text()
+    assert "agreement &gt;= 1.0" in (ended.place / "report.html").read_text()
+
+
+def test_a_cell_that_another_process_holds_is_under_way_and_has_not_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "HELD_SECONDS", -1)
+    out = tmp_path / "out"
+    sweep = sweep_of(tmp_path)
+    done, held = sweep.cells
+    fake_cells.complete(done, out)
+    with Store(out / held.folder).alone():
+        ended, said = carried_out(sweep, out)
+        again = CliRunner().invoke(app, ["sweep", str(tmp_path / "small.yaml"), "--out", str(out)])
+    assert again.exit_code == 2 and "cell 2 under way elsewhere" in again.stdout
+    assert not ended.failed and ended.elsewhere == ["2"] and not ended.complete
+    assert "failed" not in said
+    assert "cell 2 under way elsewhere: other processes write" in next(iter(ended_in_words(sweep, ended)))
+    cells = json.loads((ended.place / "sweep.json").read_text())["cells"]
+    assert [cell["state"] for cell in cells] == ["complete", "under way elsewhere"]
+    page = (ended.place / "report.html").read_text()
+    assert "1 cell under way elsewhere" in page and "failed" not in page
+
+
+def test_a_complete_cell_that_is_held_is_not_judged_under_the_other_process(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (cell,) = sweep_of(tmp_path, swept=ONE).cells
+    fake_cells.complete(cell, out)
+    other = sweep_of(tmp_path, "criteria: [agreement >= 1.0]\n", ONE)
+    with Store(out / cell.folder).alone():
+        ended, _ = carried_out(other, out)
+    assert ended.elsewhere == ["1"] and summary(cell, out)["asked"] == []
+
+
+def test_a_look_at_many_cells_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep_costs, "SAY_SECONDS", 0.0)
+    file = write(tmp_path, CONFIG + "sweep: {grid: {seed: [0, 1, 2]}}\n")
+    told = CliRunner().invoke(
+        app,
+        ["sweep", str(file), "--out", str(tmp_path / "out"), "--dry-run", "--engine", "dask", "--address", "nowhere"],
+    )
+    assert told.exit_code == 0, told.stderr
+    assert "checked 1 of 3\nchecked 2 of 3\n" in told.stderr and "checked 3 of 3" in told.stderr
+    assert "checked" not in told.stdout and "3 cells, 0 complete" in told.stdout
