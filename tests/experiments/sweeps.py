@@ -20,7 +20,7 @@ split: {assessed: 12, baseline: 80}
 references: [{zoo: depthwise, epochs: 4, train_limit: 400}]
 quantisations: [float16]
 relations: [brightness, gaussian_noise]
-rates: {draws: 1}
+rates: {draws: 1, doses: []}
 search: {population: 6, budget: 288}
 control: false
 attribution: false
@@ -35,10 +35,15 @@ GRID = """
     rates.draws: [1, 2]
 """
 
-EIGHT = """
+SIX = """
+  grid:
+    limits: [{psnr: 20}, {psnr: 18}, {}]
+    rates.draws: [1, 2]
+"""
+
+FOUR = """
   grid:
     limits: [{psnr: 20}, {psnr: 18}]
-    search.optimiser: [nsga2, random]
     rates.draws: [1, 2]
 """
 
@@ -54,7 +59,7 @@ WAIT_SECONDS = 900
 """For a whole sweep, on a machine that does other things as well."""
 
 
-def write(folder: Path, swept: str = GRID, *, config: str = CONFIG) -> Path:
+def write(folder: Path, swept: str = SIX, *, config: str = CONFIG) -> Path:
     """The sweep in `folder`; the path of its file."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "tiny.yaml"

@@ -30,7 +30,7 @@ def needs(package: str) -> pytest.MarkDecorator:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The 24 cells, one after another."""
+    """The cells, one after another."""
     folder = tmp_path_factory.mktemp("serial")
     code, told = sweeps.sweep(sweeps.write(folder), "--out", folder / "out")
     assert code == 0, told
@@ -48,14 +48,14 @@ def assert_same(out: Path, finished: Path, cells: int) -> None:
 
 
 def test_the_cells_are_runs_and_the_page_ranks_them(finished: Path) -> None:
-    assert len(sweeps.runs(finished)) == sweeps.complete(finished) == 24
+    assert len(sweeps.runs(finished)) == sweeps.complete(finished) == 6
     place = finished / "tiny-sweep"
     told = json.loads((place / "sweep.json").read_text())
-    assert [cell["state"] for cell in told["cells"]] == ["complete"] * 24
+    assert [cell["state"] for cell in told["cells"]] == ["complete"] * 6
     with open(place / "cells.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["cell"] for row in rows] == [f"{number:02d}" for number in range(1, 25)]
-    assert {row["search.optimiser"] for row in rows} == {"nsga2", "random"}
+    assert [row["cell"] for row in rows] == [str(number) for number in range(1, 7)]
+    assert {row["rates.draws"] for row in rows} == {"1", "2"}
     base = json.loads((finished / rows[0]["directory"] / "baseline.json").read_text())["depthwise/float16"]
     assert float(rows[0]["agreement"]) == base["agreement"]
     page = (place / "report.html").read_text()
@@ -67,7 +67,7 @@ def test_a_second_start_repeats_nothing(finished: Path) -> None:
     before = {path: path.stat().st_mtime_ns for run in sweeps.runs(finished) for path in run.rglob("*")}
     code, told = sweeps.sweep(finished.parent / "tiny.yaml", "--out", finished)
     assert code == 0, told
-    assert "24 complete already" in told
+    assert "6 complete already" in told
     assert {path: path.stat().st_mtime_ns for run in sweeps.runs(finished) for path in run.rglob("*")} == before
 
 
@@ -75,14 +75,14 @@ def test_two_processes_give_the_same_bytes(finished: Path, tmp_path: Path) -> No
     out = sweeps.with_cache(tmp_path / "out", finished)
     code, told = sweeps.sweep(sweeps.write(tmp_path), "--out", out, "--engine", "processes", "--processes", "2")
     assert code == 0, told
-    assert "24 of 24" in told and "left" in told
-    assert_same(out, finished, 24)
+    assert "6 of 6" in told and "left" in told
+    assert_same(out, finished, 6)
 
 
 def test_a_killed_worker_costs_its_cell_a_retry(finished: Path, tmp_path: Path) -> None:
     out = sweeps.with_cache(tmp_path / "out", finished)
     process = sweeps.started(
-        sweeps.write(tmp_path, sweeps.EIGHT), "--out", out, "--engine", "processes", "--processes", "2"
+        sweeps.write(tmp_path, sweeps.FOUR), "--out", out, "--engine", "processes", "--processes", "2"
     )
     sweeps.wait_for(lambda: sweeps.under_way(out) == 2, process)
     before = sweeps.workers_of(process)
@@ -91,7 +91,7 @@ def test_a_killed_worker_costs_its_cell_a_retry(finished: Path, tmp_path: Path) 
     told, _ = process.communicate(timeout=sweeps.WAIT_SECONDS)
     assert process.returncode == 0, told
     assert told.count("a worker killed by SIGKILL; it is tried again") == 1
-    assert_same(out, finished, 8)
+    assert_same(out, finished, 4)
 
 
 def test_a_cell_that_kills_every_worker_fails_alone(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_a_cell_that_kills_every_worker_fails_alone(tmp_path: Path) -> None:
 
 def test_ctrl_c_stops_the_workers_and_says_how_to_go_on(finished: Path, tmp_path: Path) -> None:
     out = sweeps.with_cache(tmp_path / "out", finished)
-    file = sweeps.write(tmp_path, sweeps.EIGHT)
+    file = sweeps.write(tmp_path, sweeps.FOUR)
     process = sweeps.started(file, "--out", out, "--engine", "processes", "--processes", "2")
     sweeps.wait_for(lambda: sweeps.complete(out) >= 1 and sweeps.under_way(out) > 0, process)
     workers = sweeps.workers_of(process)
@@ -120,10 +120,10 @@ def test_ctrl_c_stops_the_workers_and_says_how_to_go_on(finished: Path, tmp_path
     assert "the same command goes on from there" in told and "Traceback" not in told
     assert not [pid for pid in workers if sweeps.alive(pid)]
     states = [cell["state"] for cell in json.loads((out / "tiny-sweep" / "sweep.json").read_text())["cells"]]
-    assert states.count("complete") == sweeps.complete(out) < 8
+    assert states.count("complete") == sweeps.complete(out) < 4
     code, told = sweeps.sweep(file, "--out", out)
     assert code == 0, told
-    assert_same(out, finished, 8)
+    assert_same(out, finished, 4)
 
 
 def test_a_cell_that_cannot_be_carried_out_is_told_and_the_others_go_on(finished: Path, tmp_path: Path) -> None:
@@ -150,15 +150,15 @@ def test_missed_criteria_end_with_one(finished: Path, tmp_path: Path) -> None:
 @needs("distributed")
 def test_dask_with_a_killed_worker_gives_the_same_bytes(finished: Path, tmp_path: Path) -> None:
     out = sweeps.with_cache(tmp_path / "out", finished)
-    process = sweeps.started(sweeps.write(tmp_path, sweeps.EIGHT), "--out", out, "--engine", "dask", "--processes", "2")
+    process = sweeps.started(sweeps.write(tmp_path, sweeps.FOUR), "--out", out, "--engine", "dask", "--processes", "2")
     sweeps.wait_for(lambda: sweeps.under_way(out) == 2, process)
     workers = sweeps.workers_of(process)
     assert len(workers) == 2
     os.kill(workers[0], signal.SIGKILL)
     told, _ = process.communicate(timeout=sweeps.WAIT_SECONDS)
     assert process.returncode == 0, told
-    assert "8 of 8" in told and "Traceback" not in told
-    assert_same(out, finished, 8)
+    assert "4 of 4" in told and "Traceback" not in told
+    assert_same(out, finished, 4)
 
 
 @needs("submitit")

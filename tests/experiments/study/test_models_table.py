@@ -15,7 +15,9 @@ from tests.experiments.fake_run import build
 
 
 def studied(place: Path, *runs: Path) -> Path:
-    told = [{"name": run.parent.name, "directory": str(run.relative_to(place)), "digest": "0"} for run in runs]
+    told = [{"name": run.parent.name, "directory": f"{run.parent.name}-run", "digest": "0"} for run in runs]
+    for run, row in zip(runs, told, strict=True):
+        run.rename(place / row["directory"])
     folder = place / "zoo-study"
     folder.mkdir()
     (folder / "study.json").write_text(json.dumps({"schema": 1, "name": "zoo", "bars": {}, "runs": told}))
