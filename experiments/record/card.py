@@ -210,14 +210,15 @@ def control(run: Run) -> dict[str, Any]:
     for name in names:
         parted.update(partings(run, name))
     found = (run.summary or {}).get("control_findings") or parted["findings"]
+    drawn = [row for row in (*run.rates, *run.doses) if row["control"]]
     walked = [row for row in run.patchwise if row["control"]]
     reached = bool(names) and (any(row["control"] for row in run.rates) or any(n in run.searches for n in names))
     told = (run.summary or {}).get("control_passed")
     return {
         "pairs": names,
         "findings": found,
-        "revealed_draws": sum(row["revealed"] for row in run.rates if row["control"]),
-        "draws": sum(row["draws"] for row in run.rates if row["control"]),
+        "revealed_draws": sum(row["revealed"] for row in drawn),
+        "draws": sum(row["draws"] for row in drawn),
         "parted_patches": parted["patches"],
         "queries": sum(queries(run, name) or 0 for name in names) + sum(row["spent"] for row in walked),
         "passed": not found and not parted.total() and told is not False if reached or found else told,
