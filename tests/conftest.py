@@ -19,7 +19,15 @@ from diverget.problem import Bounded, Problem, pose
 from diverget.scene import Scene
 from diverget.space import Space
 from relations import get
+from tests.forking import forked_children
 from tests.toys import BLACK_BOX, linear_pair, toy_scene
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forking() -> Iterator[None]:
+    """TensorFlow is imported once for the jobs of all tests; each job has a process of its own all the same."""
+    with forked_children():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -62,9 +62,8 @@ def run(
     failure: dict[str, Any] | None = None
     expired = threading.Event()
     with tempfile.TemporaryFile() as log:
-        # -P keeps the working directory out of the child's import path: a keras.py there would be imported.
         process = subprocess.Popen(
-            [sys.executable, "-P", "-W", "ignore", "-m", "diverget.models.child"],
+            program(job),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -123,6 +122,12 @@ def run(
             f"Expected {task} to succeed, but its process ended with {_ending(code)}{_quoted(tail)}; {advice}."
         )
     return result
+
+
+def program(job: Job) -> list[str]:
+    """The command line of the child that does `job`, which it reads from its stdin."""
+    # -P keeps the working directory out of the child's import path: a keras.py there would be imported.
+    return [sys.executable, "-P", "-W", "ignore", "-m", "diverget.models.child"]
 
 
 def environment() -> dict[str, str]:

@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diverget.models import preprocessing, quantise, tflite
+from diverget.models import child, preprocessing, quantise, tflite
 from diverget.models.coverage import coverage
 from diverget.models.graph import examine
 from diverget.models.training import Trained
 from tests.diverget.models.networks import patches
+from tests.forking import program
 
 FLOAT32, INT8 = quantise.quantisation("float32"), quantise.quantisation("int8")
 
@@ -130,6 +131,7 @@ def test_a_network_that_crashes_the_converter_is_an_error(
 ) -> None:
     """Post-training int8 of an LSTM ends the process with SIGSEGV in TensorFlow 2.20 and 2.21; it is refused, unless
     nobody knows of it."""
+    monkeypatch.setattr(child, "program", program)
     z = np.random.default_rng(0).normal(size=(20, 12, 1)).astype(np.float32)
     with pytest.raises(ValueError, match=r"lstm\.keras: LSTM 'lstm' is recurrent.*unroll=True"):
         quantise.convert(keras_files / "lstm.keras", INT8, calibration=z, cache=tmp_path, timeout=0.1)
