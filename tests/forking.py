@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -118,10 +118,8 @@ def serve(listener: socket.socket) -> None:
                 watch.unregister(client)
                 watch.unregister(ended)
                 os.close(ended)
-                try:
+                with suppress(OSError):
                     client.send(str(status).encode())
-                except OSError:
-                    pass
                 client.close()
 
 

@@ -66,6 +66,7 @@ def test_onnx_against_tflite_from_the_config_to_the_replay(tmp_path: Path) -> No
     nearest_centre(tmp_path / "net.onnx")
     text = CONFIG.replace(FLOAT, "{path: net.onnx, name: float, preprocessing: first.json}")
     text = text.replace("name: int8}", "name: int8, preprocessing: last.json}").replace("budget: 9600", "budget: 2400")
+    text = text.replace("{draws: 2}", "{draws: 1, doses: []}")
     done = diverget("run", write(tmp_path, text), "--out", tmp_path / "out")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "onnxruntime" not in done.stderr

@@ -24,9 +24,10 @@ references: [{zoo: %s, train_limit: 192, batch: 8, epochs: %d, learning_rate: %g
 quantisations: [int8]
 relations: [brightness, gaussian_noise]
 limits: {}
-rates: {draws: 1}
+rates: {draws: 1, doses: []}
 search: {population: 4, budget: 48}
 control: false
+attribution: false
 """
 TRAINED = {"hybridsn": (6, 0.001)}
 """Epochs and rate that make a reference better than chance, as a run demands; (3, 0.003) for the others."""

@@ -26,7 +26,7 @@ references: [{zoo: depthwise, epochs: 8, batch: 16, train_limit: 300}]
 quantisations: [int8, float16]
 relations: [brightness, offset, gaussian_noise]
 limits: {psnr: 15}
-rates: {draws: 1}
+rates: {draws: 1, doses: []}
 search: {population: 4, budget: 480}
 patchwise: {arms: [boundary], budget: 100}
 control: false

@@ -20,7 +20,10 @@ from experiments.stages.attribution import common_runtime
 from tests.diverget.models import networks
 from tests.diverget.models.networks import SAID
 from tests.experiments import overflowing
-from tests.experiments.small import CONFIG, GOLDEN, diverget, run_directory, write
+from tests.experiments.small import CONFIG as WHOLE
+from tests.experiments.small import GOLDEN, diverget, run_directory, write
+
+CONFIG = WHOLE.replace("rates: {draws: 2}", "rates: {draws: 1, doses: []}")
 
 SIX = [
     (side, varied, setting)
