@@ -16,7 +16,7 @@ import numpy as np
 from diverget.outcome import decided
 
 MOST_LOST = 0.005
-"""Accuracy on clean patches (agreement, where nothing is labelled) that a repair may cost: half a point, engineering
+"""Accuracy on clean patches, and agreement on them, that a repair may cost: half a point each, engineering
 judgement."""
 
 TARGET = 0.4848
@@ -93,9 +93,9 @@ def tied(reference: np.ndarray, other: np.ndarray, steps: tuple[float, float]) -
 
 
 def affordable(row: Row) -> bool:
-    """Whether a repair costs no more than `MOST_LOST` of accuracy, or of agreement where nothing is labelled."""
-    kind = "agreement" if row["accuracy"] is None else "accuracy"
-    return bool(row[kind] >= row[f"{kind}_before"] - MOST_LOST - 1e-12)
+    """Whether a repair costs no more than `MOST_LOST` of agreement, nor of accuracy where patches are labelled."""
+    kinds = ["agreement"] if row["accuracy"] is None else ["accuracy", "agreement"]
+    return all(row[kind] >= row[f"{kind}_before"] - MOST_LOST - 1e-12 for kind in kinds)
 
 
 def created(row: Row) -> int:
@@ -114,21 +114,30 @@ def reaches_target(row: Row) -> bool:
 
 
 RULE = (
-    "Among the repairs that reproduce alone in fresh interpreters, cost no more than half a point of accuracy and "
-    "create no more deviations on clean patches and random draws than they remove: the one that mends most held-out "
-    "findings; of equals the one with the fewest created deviations, then the smaller file."
+    "Among the repairs that reproduce alone in fresh interpreters, cost no more than half a point of accuracy and of "
+    "agreement on clean patches, create no more deviations on clean patches and random draws than they remove, and on "
+    "which a fresh search reveals no more patches than before: the one that mends most held-out findings; of equals "
+    "the one with the fewest created deviations, then the smaller file."
 )
 
 
 def recommend(rows: Sequence[Row]) -> tuple[str | None, str]:
     """The method to recommend by `RULE` among the measured rows of a pair, or None; and why, a sentence."""
-    sound = [row for row in rows if row["confirmed"] and affordable(row) and created(row) <= removed(row)]
+    sound = [
+        row
+        for row in rows
+        if row["confirmed"]
+        and affordable(row)
+        and created(row) <= removed(row)
+        and row["revealed"] <= row["revealed_before"]
+    ]
     fit = [row for row in sound if row["mended"]]
     if not rows:
         return None, "No repair could be tried."
     if not fit:
         return None, (
-            "No repair mends anything without costing accuracy or creating more deviations than it removes."
+            "No repair mends anything without costing accuracy or agreement, creating more deviations than it removes, "
+            "or letting a fresh search reveal more."
             if not sound
             else "No repair mends a held-out finding."
         )

@@ -74,6 +74,8 @@ def judge_anew(store: Store, criteria: Sequence[Criterion]) -> Judged:
         ValueError, OSError: a file of the run is damaged, or cannot be written.
     """
     with store.alone():
+        # Without its report a run is not complete: one that is stopped here is judged again.
+        store.path("report.html").unlink(missing_ok=True)
         judged = conclude(store, criteria)
         render(store.root)
     return judged

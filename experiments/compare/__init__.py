@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -222,18 +222,21 @@ def _rates(a: Side, b: Side, first: Row, second: Row, seed: int, level: float) -
         yield row | _hits(*hits, one.blocks, level, rng)
 
 
+def _searches(side: Side, rows: Sequence[Row]) -> dict[str, tuple[int, str, int]]:
+    """What each arm was given: its budget, when it leaves a patch, how often it was repeated."""
+    asked = side.run.manifest["config"]["patchwise"]
+    return {row["arm"]: (row["budget"], asked["until"], asked.get("repeats", 1)) for row in rows}
+
+
 def _severities(a: Side, b: Side, first: Row, second: Row, seed: int, level: float) -> Iterator[dict[str, Any]]:
-    """The mildest severity that reveals each patch, on every rung that both searched by the same natural arms."""
+    """The mildest severity that reveals each patch, on every rung that both searched alike."""
     for rung in ladder(a.run):
         walked = [
             [row for row in side.run.patchwise if (row["pair"], row["rung"]) == (pair["pair"], rung) and row["natural"]]
             for side, pair in ((a, first), (b, second))
         ]
-        budgets = [
-            {row["arm"]: (row["budget"], side.run.manifest["config"]["patchwise"]["until"]) for row in rows}
-            for side, rows in zip((a, b), walked, strict=True)
-        ]
-        arms = [arm for arm in budgets[0] if budgets[0][arm] == budgets[1].get(arm)]
+        searches = [_searches(side, rows) for side, rows in zip((a, b), walked, strict=True)]
+        arms = [arm for arm in searches[0] if searches[0][arm] == searches[1].get(arm)]
         ours, theirs = (mildest([row for row in rows if row["arm"] in arms], without=MOST) for rows in walked)
         patches = np.array(sorted(ours.keys() & theirs.keys()), dtype=np.int64)
         if not len(patches):

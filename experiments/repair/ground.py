@@ -53,6 +53,7 @@ class Ground:
         follow_ups, sources: (f, h, w, b) raw.
         held: (f,) bool, the findings that no repair sees.
         kept_out: ids of the assessed patches that no repair sees.
+        clean: ids of the clean patches of the baseline that lie in no block of a repair.
         drawn: (m, h, w, b) raw, random draws within the limits on such patches.
         blocks: of the data in the repair part and held out, how many.
     """
@@ -64,6 +65,7 @@ class Ground:
     sources: np.ndarray
     held: np.ndarray
     kept_out: np.ndarray
+    clean: np.ndarray
     drawn: np.ndarray
     blocks: tuple[int, int]
 
@@ -89,7 +91,7 @@ class Searched:
     Attributes:
         members: positions among the held-out patches of those that took part.
         trace: of those on whose source the two models clearly agree.
-        parted: how many of the others there are: on them the two part without any distortion.
+        parted: how many of the others there are: on them the two part, or tie, without any distortion.
     """
 
     members: np.ndarray
@@ -123,7 +125,11 @@ def ground(asked: Run, pair: Subject, rows: list[dict[str, Any]]) -> Ground:
             f"from, got {len(rows)} in one; search more patches."
         )
     repaired_blocks = np.unique(blocks[~out])
-    rated = material.rated[~np.isin(material.split.blocks[material.rated], repaired_blocks)]
+
+    def untouched(some: np.ndarray) -> np.ndarray:
+        return some[~np.isin(material.split.blocks[some], repaired_blocks)]
+
+    clean, rated = untouched(material.baseline), untouched(material.rated)
     rated = rated if len(rated) else ids[out]
     size = 4 * int(np.prod(material.patch_shape))
     count = max(1, min(DRAWS, HELD_BYTES // size) // len(rated))
@@ -135,6 +141,7 @@ def ground(asked: Run, pair: Subject, rows: list[dict[str, Any]]) -> Ground:
         sources=np.stack(sources),
         held=out[place],
         kept_out=ids[out],
+        clean=clean if len(clean) else ids[out],
         drawn=drawn(asked, pair, rated, count=count, name="judged"),
         blocks=(len(repaired_blocks), len(np.unique(blocks[out]))),
     )
@@ -190,7 +197,7 @@ def said(pool: ThreadPoolExecutor, model: Model, x: np.ndarray) -> np.ndarray:
 def said_of_all(ground: Ground, model: Model) -> Said:
     """What a model says of the ground; of the clean patches only a part is ever held raw."""
     pool, material = ground.asked.pool, ground.asked.material
-    ids = material.baseline
+    ids = ground.clean
     parts = [ids[start : start + PART] for start in range(0, len(ids), PART)]
     return Said(
         findings=said(pool, model, ground.follow_ups),

@@ -72,7 +72,7 @@ def row(ground: Ground, model: TFLiteModel | Corrected, known: Before, size: int
 
 def _clean(ground: Ground, known: Before, after: Said, steps: tuple[float, float]) -> dict[str, Any]:
     material, pair = ground.asked.material, ground.pair
-    labels = material.patches(material.baseline).labels
+    labels = material.patches(ground.clean).labels
     labelled = labels != UNLABELLED
 
     def right(p: np.ndarray) -> float | None:

@@ -99,12 +99,27 @@ class SweepConfig(Strict):
             size *= len(values)
         return size
 
-    def expanded(self) -> Iterator[dict[str, Any]]:
-        """The values of every cell; the last key of `grid` changes fastest."""
-        rows = list(zip(*self.zip.values(), strict=True)) if self.zip else [()]
-        for cell, row, point in itertools.product(self.cells or ({},), rows, itertools.product(*self.grid.values())):
-            values = {**cell, **dict(zip(self.zip, row, strict=True)), **dict(zip(self.grid, point, strict=True))}
-            yield {key: values[key] for key in self.keys if key in values}
+    def expanded(self) -> Iterator[tuple[dict[str, Any], dict[str, tuple[str, ...]]]]:
+        """The values of every cell, and where in the block each stands; the last key of `grid` changes fastest."""
+        cells = [
+            {key: (value, ("cells", str(i), key)) for key, value in cell.items()}
+            for i, cell in enumerate(self.cells or ({},))
+        ]
+        columns = [
+            [(key, (value, ("zip", key, str(i)))) for i, value in enumerate(list_)] for key, list_ in self.zip.items()
+        ]
+        axes = [
+            [(key, (value, ("grid", key, str(i)))) for i, value in enumerate(list_)] for key, list_ in self.grid.items()
+        ]
+        for cell, row, point in itertools.product(
+            cells, zip(*columns, strict=True) if columns else [()], itertools.product(*axes)
+        ):
+            told = {**cell, **dict(row), **dict(point)}
+            ordered = {key: told[key] for key in self.keys if key in told}
+            yield (
+                {key: value for key, (value, _) in ordered.items()},
+                {key: place for key, (_, place) in ordered.items()},
+            )
 
 
 @dataclass(frozen=True)
@@ -164,19 +179,16 @@ def load_sweep(path: Path, *, overrides: Sequence[str] = ()) -> Sweep:
         )
     refuse_other_kind(path, tree, wanted="sweep")
     asked = _asked(path, tree.pop(SWEEP), origins)
-    written = {
-        place[-1]: where for place, where in origins.items() if place[:1] == (SWEEP,) and place[-1] in asked.keys
-    }
     _refuse_swept(asked, overrides)
     folder = path.parent.resolve()
     width = len(str(asked.size()))
     found: dict[str, Cell] = {}
     problems: dict[str, list[str]] = {}
-    for number, values in enumerate(asked.expanded(), start=1):
+    for number, (values, stands) in enumerate(asked.expanded(), start=1):
         name = f"{number:0{width}d}"
         try:
             put, keys = _put_of(tree, {key: anchored(key, value, folder) for key, value in values.items()})
-            places = {tuple(place.split(".")): written[key] for place, key in keys.items() if key in written}
+            places = {tuple(place.split(".")): _line(origins, stands[key]) for place, key in keys.items()}
             config = load(path, put=put, overrides=overrides, origins=places, read=(tree, origins))
             cell = Cell(name, values, config, config.digest())
             found[cell.digest] = _joined(found.get(cell.digest), cell)
@@ -186,6 +198,11 @@ def load_sweep(path: Path, *, overrides: Sequence[str] = ()) -> Sweep:
         raise ConfigError("\n".join(f"{cells_in_words(names)}: {text}" for text, names in problems.items()))
     cells = tuple(found.values())
     return Sweep(_name_of(path, tree, cells), asked.keys, cells)
+
+
+def _line(origins: Origins, place: tuple[str, ...]) -> str:
+    """Where a swept value stands in the file: its own line, else that of its key."""
+    return next(origins[whole] for n in range(len(place), -1, -1) if (whole := (SWEEP, *place[:n])) in origins)
 
 
 def _joined(first: Cell | None, cell: Cell) -> Cell:

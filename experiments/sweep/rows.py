@@ -18,7 +18,7 @@ from experiments.config.methods import RungConfig
 from experiments.gate import metrics
 from experiments.record import Row, read
 from experiments.record.contents import CONTENTS, check
-from experiments.sweep import worded
+from experiments.sweep import ELSEWHERE, worded
 from relations import TIERS
 
 METRICS = (
@@ -57,7 +57,8 @@ def rows_of(told: Row, place: Path) -> list[dict[str, Any]]:
             "raw": cell["values"],
             "repeats": 1,
         }
-        pairs = _pairs(store) if store.has("summary.json") else []
+        # What another process holds is told when that is done: until then it may be judged by other criteria.
+        pairs = _pairs(store) if store.has("summary.json") and cell["state"] != ELSEWHERE else []
         nothing = {"pair": None, "rung": None, **{name: None for name, _ in METRICS}}
         found += [same | pair for pair in pairs or [nothing]]
     return found

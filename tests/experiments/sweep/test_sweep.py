@@ -297,3 +297,13 @@ def test_words() -> None:
     assert worded("limits", {}) == "none"
     assert worded("relations.0", [0, 0.5]) == "[0, 0.5]"
     assert np.isclose(float(worded("x", 0.1)), 0.1)
+
+
+def test_a_problem_of_a_swept_value_is_told_with_its_own_line(tmp_path: Path) -> None:
+    for name, swept, line in (
+        ("cells", "  cells:\n    - {seed: two}\n    - {seed: 2}\n    - {seed: 3}\n", "    - {seed: two}"),
+        ("grid", "  grid:\n    seed:\n      - 1\n      - two\n      - 3\n", "      - two"),
+    ):
+        told = refused(tmp_path / name, swept)
+        number = (tmp_path / name / "small.yaml").read_text().splitlines().index(line) + 1
+        assert f"small.yaml:{number}" in told, told
