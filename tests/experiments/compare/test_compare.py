@@ -157,6 +157,15 @@ def test_clean_patches_and_mildest_severities_are_guarded(release: Path, tmp_pat
     assert rows_of(found)["minimal_severity"]["b"] == pytest.approx(rows_of(found)["minimal_severity"]["a"] / 2)
 
 
+@pytest.mark.parametrize(("key", "value"), [("repeats", 12), ("until", "spent")])
+def test_searches_that_were_given_other_chances_are_not_set_beside_each_other(
+    release: Path, tmp_path: Path, key: str, value: Any
+) -> None:
+    assert "minimal_severity" in rows_of(compare(release, release))
+    to = changed(release, tmp_path / "next", "manifest.json", set_in("config", "patchwise", key, value=value))
+    assert "minimal_severity" not in rows_of(compare(release, to))
+
+
 def set_in(*path: str, value: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
     def change(content: dict[str, Any]) -> dict[str, Any]:
         place = content
