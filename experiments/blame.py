@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from diverget.blame import FINDINGS, Layer, blame, keep_float, recalibrate
-from diverget.models.layers import Unreadable
+from diverget.models.layers import Unreadable, share_compared
 from diverget.store import Store
 from experiments.kept_models import recorded
 from experiments.pairs import load_pair
@@ -61,6 +61,10 @@ def blame_run(root: Path, *, pair: str | None = None, most: int | None = None) -
     return [line for entry in entries if pair in (None, entry["pair"]) for line in _lines(entry)]
 
 
+COMPARED = 0.99
+"""Below this share of work in layers that both networks have, blame says what it cannot see (engineering judgement)."""
+
+
 def _entry(store: Store, pair: str, findings: Sequence[Mapping[str, Any]], most: int) -> dict[str, Any]:
     """What `blame.json` holds of one pair."""
     own = [row for row in findings if row["pair"] == pair]
@@ -78,16 +82,24 @@ def _entry(store: Store, pair: str, findings: Sequence[Mapping[str, Any]], most:
         return entry | {"note": "No findings in this run: nothing parted, so no layer is to blame."}
     sources, follow_ups = _patches(store, chosen)
     try:
-        layers = blame(*load_pair(store, pair), sources, follow_ups)
+        both = load_pair(store, pair)
+        layers = blame(*both, sources, follow_ups)
+        compared = share_compared(*both)
     except Unreadable as refused:
         return entry | {"note": str(refused)}
     told = "" if own else "No findings of this pair: looked at on the follow-ups of the run's other pairs."
-    if not any(layer.low is not None for layer in layers):
+    integers = any(layer.low is not None for layer in layers)
+    if not integers:
         told += " No activation of this version is an integer: there is no range to saturate or to calibrate."
+    if compared < COMPARED:
+        told += (
+            f" Only {100 * compared:.0f} % of the multiply-accumulates lie in layers that both networks have; what the "
+            "other layers cause, those of a lowered 3-D convolution say, is laid on the layers after them."
+        )
     return entry | {
         "note": told.strip(),
         "layers": [_row(layer) for layer in layers],
-        "keep_float": keep_float(layers),
+        "keep_float": keep_float(layers) if integers else [],
         "recalibrate": recalibrate(layers),
     }
 

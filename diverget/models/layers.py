@@ -7,7 +7,7 @@ from difflib import SequenceMatcher
 
 import numpy as np
 
-from diverget.models.coverage import MOVERS
+from diverget.models.coverage import MOVERS, macs_of
 from diverget.models.graph import INTEGERS, Graph
 from diverget.models.model import Model
 from diverget.models.tflite import TFLiteModel
@@ -156,6 +156,18 @@ def network_input(graph: Graph) -> int:
         for index in op.inputs
         if index >= 0 and index not in made and not graph.tensors[index].constant
     )
+
+
+def share_compared(reference: Model, quantised: Model) -> float:
+    """The share of the quantised network's multiply-accumulates that lie in layers it shares with the reference.
+
+    Raises:
+        Unreadable: one of the two is no .tflite network, or they share no layer.
+    """
+    shared = shared_layers(reference, quantised, purpose="blame")
+    graph = shared.quantised.graph
+    work = {op.outputs[0]: macs_of(op, graph.tensors) for op in graph.ops if op.outputs}
+    return sum(work[tensor] for tensor in shared.quantised_tensors) / max(1, sum(work.values()))
 
 
 def _layers(graph: Graph) -> list[tuple[tuple[str, tuple[int, ...]], int]]:
