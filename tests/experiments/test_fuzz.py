@@ -32,15 +32,17 @@ from experiments.check import estimate
 from experiments.cli import app
 from experiments.config import ConfigError, load, read_tree
 from experiments.config.document import DocumentError, parse
+from experiments.config.schema import RunConfig
 from experiments.study import load_study
+from experiments.sweep import load_sweep
 from tests.experiments.mutations import archive, damaged, mutated_text
 from tests.experiments.opening import outcomes
 from tests.experiments.small import GOLDEN, ROOT, command, scene_arrays
 
 CONFIGS = ROOT / "configs"
 DAMAGED = ROOT / "tests" / "golden" / "damaged"
-CASES, STUDIES_OF = 2000, 40
-"""Mutated configs, and every how many-th of them is a study, which reads the configs of all its runs."""
+CASES, STUDIES_OF, SWEEPS_OF = 2000, 40, 80
+"""Mutated configs, and every how many-th of them is a study or a sweep, which read the configs of all their runs."""
 
 SECONDS = 5.0
 """That one config or file may take at the most; most take milliseconds."""
@@ -74,21 +76,28 @@ def configs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def configs_of(path: Path, *, study: bool, sweep: bool) -> list[RunConfig]:
+    if study:
+        return list(load_study(path).runs.values())
+    return [cell.config for cell in load_sweep(path).cells] if sweep else [load(path)]
+
+
 @pytest.mark.slow
 def test_mutated_configs_load_or_are_refused(configs: Path) -> None:
     rng = generator(1)
-    runs = [path.read_text(encoding="utf-8") for path in sorted(CONFIGS.glob("*.yaml"))]
+    runs = [path.read_text(encoding="utf-8") for path in sorted(CONFIGS.glob("*.yaml")) if path.stem != "sweep"]
+    sweeps = [(CONFIGS / "sweep.yaml").read_text(encoding="utf-8")]
     studies = [path.read_text(encoding="utf-8") for path in sorted((CONFIGS / "studies").glob("*.yaml"))]
     counts: Counter[str] = Counter()
     for case in range(CASES):
-        study = case % STUDIES_OF == 0
-        texts = studies if study else runs
+        study, sweep = case % STUDIES_OF == 0, case % SWEEPS_OF == 1
+        texts = studies if study else sweeps if sweep else runs
         content = mutated_text(texts[int(rng.integers(len(texts)))], rng)
         path = configs / ("studies/mutated.yaml" if study else "mutated.yaml")
         path.write_bytes(content)
         started = time.monotonic()
         try:
-            for config in load_study(path).runs.values() if study else [load(path)]:
+            for config in configs_of(path, study=study, sweep=sweep):
                 json.dumps(config.effective(), allow_nan=False)
             counts["loads"] += 1
         except (ConfigError, ValueError, OSError) as error:
