@@ -22,7 +22,7 @@ import relations
 from diverget.models.compress.table import compression
 from diverget.models.zoo import ALL as ARCHITECTURES
 from diverget.space import Space
-from experiments.config.criteria import Criterion, CriterionConfig
+from experiments.config.criteria import UNMEASURED, Criterion, CriterionConfig
 from experiments.config.identity import by_content, content_digest
 from experiments.config.methods import GapsConfig, PatchwiseConfig, RatesConfig, RungConfig, SearchConfig, known_limits
 from experiments.config.parts import (
@@ -117,8 +117,21 @@ class RunConfig(Strict):
             ({"space", "relations", "tier"}, self._of_space),
             ({"search", "limits"}, self._of_search),
             ({"relations", "tier"}, self._of_bounds),
+            ({"criteria", "patchwise", "gaps", "attribution"}, self._of_criteria),
         )
         return [fault for keys, check in checks if not keys & set(without) for fault in check()]
+
+    def _of_criteria(self) -> Iterable[Fault]:
+        """A metric that this config never measures cannot be met."""
+        for number, criterion in enumerate(self.asked_criteria):
+            metric = criterion.metric
+            if (
+                (metric == "minimal_severity.median" and self.patchwise is None)
+                or (metric == "boundary_gap.median" and self.gaps is None)
+                or (metric.startswith("findings.") and not self.attribution)
+            ):
+                why = UNMEASURED[metric.partition(".")[0]]
+                yield ("criteria", number), f"expected metrics that this run measures, got {metric!r}: {why}"
 
     def _of_data(self) -> Iterable[Fault]:
         if (self.scene is None) == (self.images is None):

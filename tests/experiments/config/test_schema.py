@@ -13,7 +13,7 @@ from experiments.config import ConfigError, load, read_tree
 from experiments.json_schema import SCHEMAS, text
 from experiments.record.card import card
 from tests.experiments.fake_run import build
-from tests.experiments.small import diverget
+from tests.experiments.small import CONFIG, diverget, write
 
 ROOT = Path(__file__).resolve().parents[3]
 CONFIGS = ROOT / "configs"
@@ -156,3 +156,17 @@ def test_the_published_schema_is_what_the_command_writes(tmp_path: Path) -> None
     assert (done.returncode, (tmp_path / "card.json").read_text(encoding="utf-8")) == (0, published)
     refused = diverget("schema", "carte")
     assert refused.returncode == 2 and "run, study, card" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "metric"),
+    [
+        ("patchwise: null", "minimal_severity.median"),
+        ("gaps: null", "boundary_gap.median"),
+        ("attribution: false", "findings.kernel"),
+    ],
+)
+def test_criteria_that_the_run_never_measures_are_refused(tmp_path: Path, more: str, metric: str) -> None:
+    written = CONFIG + f"{more}\ncriteria: ['agreement >= 0.9', '{metric} <= 1']\n"
+    with pytest.raises(ConfigError, match=rf"criteria\.1.*got '{metric}'"):
+        load(write(tmp_path, written))
