@@ -25,6 +25,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -m tests.bench.evolution
 	$(BIN)/python -m tests.bench.lowering
 	$(BIN)/python -m tests.bench.sweep
+	$(BIN)/python -m tests.bench.budget
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed, and none was found; name one: make PYTHON=/path/to/python3"; exit 2; }
