@@ -238,7 +238,7 @@ def write(catalogue: Catalogue, out: Path) -> None:
 
 def picture(catalogue: Catalogue, suffix: str, *, family: str | None = None) -> bytes:
     """The picture in the format of `suffix`: the whole page, or the rows of one family without any heading."""
-    from experiments.catalogue.page import drawn, look
+    from experiments.catalogue.drawing import drawn, look
 
     with look():
         figure = drawn(catalogue, only=family)

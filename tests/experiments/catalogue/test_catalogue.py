@@ -20,7 +20,7 @@ from diverget.scene import Scene
 from diverget.synthetic import synthetic_scene
 from experiments import catalogue
 from experiments.catalogue import Catalogue, end_values, gather, liveliest, write
-from experiments.catalogue import page as catalogue_page
+from experiments.catalogue import drawing as catalogue_page
 from experiments.cli import app
 from experiments.listing import entries, table
 from relations import Param, Relation, Sensor, core
