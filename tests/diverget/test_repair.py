@@ -58,7 +58,6 @@ def test_most_mended_wins_among_those_that_fit() -> None:
         made_up("dear", mended=99, accuracy=0.9 - MOST_LOST - 0.001),
         made_up("elsewhere", mended=98, new_drawn=50),
         made_up("unsure", mended=97, confirmed=False),
-        made_up("other classes", mended=96, agreement=0.98),
         made_up("as easily found", mended=95, revealed=9),
         made_up("good", mended=60, accuracy=0.9 - MOST_LOST),
     ]
@@ -70,6 +69,12 @@ def test_equals_are_told_apart_by_what_they_create_and_then_by_size() -> None:
     assert recommend([made_up("a", new_drawn=3), made_up("b", new_drawn=1), made_up("c", size=1)])[0] == "b"
     assert recommend([made_up("a"), made_up("b", size=999)])[0] == "b"
     assert recommend([made_up("a"), made_up("b")])[0] == "a"
+
+
+def test_a_loss_of_agreement_is_told_beside_the_recommendation() -> None:
+    assert "But" not in recommend([made_up("a")])[1]
+    name, why = recommend([made_up("a", agreement=0.977)])
+    assert name == "a" and "But on clean patches it agrees with float less often: 99.0 to 97.7 %." in why
 
 
 def test_without_labels_the_agreement_counts() -> None:
