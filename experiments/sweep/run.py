@@ -16,6 +16,7 @@ from experiments.executors.job import job_of
 from experiments.executors.slurm import HERE
 from experiments.gate import as_asked
 from experiments.progress import Screen
+from experiments.record.contents import CONTENTS, check
 from experiments.sweep import COMPLETE, ELSEWHERE, FAILED, Cell, Sweep, cells_in_words, differs
 from experiments.sweep.costs import Cost, costs, looking, state
 from experiments.wording import count, listed, plural, seconds
@@ -190,11 +191,7 @@ def carry_out(
         note(sweep, out, stuck)
     render_sweep(place)
     states = {cell.name: state_of(cell, out, stuck) for cell in sweep.cells}
-    met = all(
-        Store(out / cell.folder).read_json("summary.json")["criteria_met"]
-        for cell in sweep.cells
-        if states[cell.name] == COMPLETE
-    )
+    met = all(_summary(cell, out)["criteria_met"] for cell in sweep.cells if states[cell.name] == COMPLETE)
     failed = {name: done.message for name, done in stuck.items() if not done.held}
     return Ended(place, failed, [name for name, done in stuck.items() if done.held], met)
 
@@ -228,8 +225,19 @@ def _judged(cell: Cell, out: Path) -> bool:
     """Whether a cell is complete, under the criteria that it has."""
     if state(cell, out) != COMPLETE:
         return False
-    asked = Store(out / cell.folder).read_json("summary.json").get("asked")
-    return bool(asked == as_asked(cell.config.asked_criteria))
+    return bool(_summary(cell, out).get("asked") == as_asked(cell.config.asked_criteria))
+
+
+def _summary(cell: Cell, out: Path) -> dict[str, Any]:
+    """The summary of a complete cell.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    store = Store(out / cell.folder)
+    found = store.read_json("summary.json")
+    check(found, CONTENTS["summary.json"], file=store.path("summary.json"))
+    return dict(found)
 
 
 def _watched(

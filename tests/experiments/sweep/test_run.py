@@ -57,6 +57,17 @@ def test_complete_cells_are_judged_by_the_criteria_that_stand_in_the_file(tmp_pa
     assert "agreement &gt;= 1.0" in (ended.place / "report.html").read_text()
 
 
+@pytest.mark.parametrize("content", ["[]", "3", "{}"])
+def test_a_damaged_summary_of_a_complete_cell_is_named(tmp_path: Path, content: str) -> None:
+    out = tmp_path / "out"
+    (cell,) = sweep_of(tmp_path, swept=ONE).cells
+    fake_cells.complete(cell, out)
+    (out / cell.folder / "summary.json").write_text(content)
+    done = CliRunner().invoke(app, ["sweep", str(tmp_path / "small.yaml"), "--out", str(out)])
+    assert done.exit_code == 2 and isinstance(done.exception, SystemExit)
+    assert "summary.json" in done.output and "Traceback" not in done.output
+
+
 def test_a_cell_that_another_process_holds_is_under_way_and_has_not_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
