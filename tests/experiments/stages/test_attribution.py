@@ -140,15 +140,20 @@ def test_only_kernel_flips_do_not_blame_quantisation(finished: Path, tmp_path: P
 
 
 def test_switched_off_nothing_is_asked(tmp_path: Path) -> None:
-    text = CONFIG + "attribution: false\ncriteria: ['findings.kernel <= 1000']\n"
-    done = diverget("run", write(tmp_path, text), "--out", tmp_path / "out")
-    assert done.returncode == 1, done.stdout + done.stderr
+    done = diverget("run", write(tmp_path, CONFIG + "attribution: false\n"), "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stdout + done.stderr
     run = run_directory(tmp_path / "out")
     assert not (run / "attribution.parquet").exists() and not (run / "attribution").exists()
     card = json.loads((run / "card.json").read_text())
     assert card["pairs"][0]["attribution"] is None
-    assert card["criteria"][0]["value"] is None
     assert "asked no finding again" in (run / "report.html").read_text()
+
+
+def test_switched_off_no_criterion_can_rest_on_it(tmp_path: Path) -> None:
+    text = CONFIG + "attribution: false\ncriteria: ['findings.kernel <= 1000']\n"
+    done = diverget("run", write(tmp_path, text), "--out", tmp_path / "out")
+    assert done.returncode == 2 and "criteria.0: expected metrics that this run measures" in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_kernels_and_threads_are_part_of_a_model(tmp_path: Path) -> None:
