@@ -11,11 +11,15 @@ import numpy as np
 from diverget.randomness import Purpose, generator, key
 from experiments.record import Row, Run
 from experiments.statistics import LEAST_CORRELATION, RESAMPLES, unbiased
+from experiments.statistics.comparison import clopper_pearson
 from experiments.statistics.remains import first, sure
 
 SHARES = (0.05, 0.1, 0.25, 0.5)
 """Shares whose severity is told: few sources are ever revealed along one relation, so the median alone says little
 (engineering judgement)."""
+
+NORMAL = 1.959964
+"""Standard errors that an interval of 95 % reaches where subjects are independent: the normal quantile."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +54,12 @@ class Survival:
 
 
 def kaplan_meier(
-    severity: np.ndarray, happened: np.ndarray, *, effect: np.ndarray | float = 1.0, quantile: float = 1.959964
+    severity: np.ndarray, happened: np.ndarray, *, effect: np.ndarray | float = 1.0, quantile: float = NORMAL
 ) -> Survival:
     """The product-limit estimate of n subjects, at least one, with intervals by Greenwood on the log-log scale.
 
-    A subject that is lost at a severity at which something happens to others is still at risk there.
+    A subject that is lost at a severity at which something happens to others is still at risk there. Where nobody is
+    left Greenwood's variance is undefined, and the upper end is that of `none_left`, no higher than the one before.
 
     Args:
         severity: (n,) at which it happened, or up to which the subject was seen unharmed.
@@ -73,7 +78,34 @@ def kaplan_meier(
         spread = np.sqrt(effect * np.cumsum(deaths / (at_risk * (at_risk - deaths)))) / np.log(surviving)
         ends = [surviving ** np.exp(sign * quantile * spread) for sign in (-1, 1)]
     lower, upper = (np.where(surviving > 0, end, 0.0) for end in (np.minimum(*ends), np.maximum(*ends)))
+    if len(at) and surviving[-1] == 0:
+        before, above = (surviving[-2], upper[-2]) if len(at) > 1 else (1.0, 1.0)
+        last = float(np.broadcast_to(effect, at.shape)[-1])
+        upper[-1] = min(above, none_left(at_risk[-1] / before, effect=last, quantile=quantile))
     return Survival(at, surviving, lower, upper, len(severity), int(happened.sum()), float(severity.max()))
+
+
+def none_left(subjects: float, *, effect: float = 1.0, quantile: float = NORMAL) -> float:
+    """The upper end for the share that is left where none of `subjects` is: 0.308 for 10 independent ones.
+
+    It is the exact binomial end for none of the effective number, which is one at least. Without any, under an
+    infinite effect, it is 1.
+
+    Args:
+        subjects: those at risk at the last event over the share that was left before it: all of them where nobody was
+            lost, fewer otherwise.
+        effect, quantile: as in `kaplan_meier`.
+
+    Source: Clopper and Pearson, see `experiments.statistics.comparison.clopper_pearson`; Peto et al., Design and
+        analysis of randomized clinical trials requiring prolonged observation of each patient II, British Journal of
+        Cancer 35, 1977 (those at risk over the share left, as an effective number); Dorey and Korn, Effective sample
+        sizes for confidence intervals for survival probabilities, Statistics in Medicine 6, 1987 (exact ends on it);
+        Korn and Graubard 1998, see `block_bootstrap` (its division by the design effect).
+    """
+    if np.isinf(effect):
+        return 1.0
+    worth = max(subjects / effect * (NORMAL / quantile) ** 2, 1.0)
+    return float(clopper_pearson(0.0, worth)[1])
 
 
 def design_effect(
@@ -111,6 +143,8 @@ def design_effect(
     with np.errstate(divide="ignore", invalid="ignore"):
         alone = np.cumprod(1 - d / n) ** 2 * np.cumsum(d / (n * (n - d)))
         seen = np.nan_to_num(varied / alone, nan=1.0, posinf=1.0)
+    if len(at) > 1 and d[-1] == n[-1]:
+        seen[-1] = seen[-2]  # Nobody is left there, and the effect of the step before goes on.
     least = 1 + (len(severity) / count - 1) * LEAST_CORRELATION
     return np.maximum(seen, least), float(t.ppf(0.975, count - 1))
 

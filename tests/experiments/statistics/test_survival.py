@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from experiments.statistics.survival import design_effect, kaplan_meier, rays, searched
+from experiments.statistics.survival import design_effect, kaplan_meier, none_left, rays, searched
 
 REMISSION = "6 6 6 6+ 7 9+ 10 10+ 11+ 13 16 17+ 19+ 20+ 22 23 25+ 32+ 32+ 34+ 35+"
 """Weeks of remission under 6-mercaptopurine, + censored. Source: Freireich et al., Blood 21, 1963, as worked out in
@@ -79,6 +79,45 @@ def test_one_block_alone_tells_nothing_of_a_curve() -> None:
     effect, quantile = design_effect(times, happened, np.zeros(3), rng=np.random.default_rng(1))
     curve = kaplan_meier(times, happened, effect=effect, quantile=quantile)
     assert curve.lower.tolist() == [0, 0] and curve.upper.tolist() == [1, 1]
+
+
+PLACEBO = "1 1 2 2 3 4 4 5 5 8 8 8 8 11 11 12 12 15 17 22 23"
+"""The other arm of `REMISSION`: every patient relapsed."""
+
+
+def test_nobody_left_is_told_with_the_exact_binomial_end() -> None:
+    weeks = np.array([float(time) for time in PLACEBO.split()])
+    curve = kaplan_meier(weeks, np.ones(21, dtype=bool))
+    np.testing.assert_allclose(curve.surviving[[0, 4, -2, -1]], [0.9048, 0.5714, 0.0476, 0.0], atol=5e-5)
+    # None of 21, two-sided: the share p with (1 - p)^21 = 0.025. Greenwood's band would be [0, 0].
+    assert (curve.lower[-1], curve.upper[-1]) == (0.0, pytest.approx(1 - 0.025 ** (1 / 21)))
+    assert curve.upper[-2] == pytest.approx(0.1970, abs=5e-4) and (np.diff(curve.upper) <= 0).all()
+
+
+def test_none_of_ten_and_of_twenty_as_tabled() -> None:
+    # Clopper and Pearson's two-sided 95 % limits for no success.
+    assert none_left(10) == pytest.approx(0.3085, abs=5e-5) and none_left(20) == pytest.approx(0.1684, abs=5e-5)
+    assert none_left(20, effect=2) == none_left(10) and none_left(40, quantile=2 * 1.959964) == pytest.approx(
+        none_left(10)
+    )
+    assert none_left(3, effect=9) == pytest.approx(0.975) and none_left(3, effect=np.inf) == 1
+
+
+def test_subjects_lost_before_the_last_event_widen_its_band_to_that_of_the_step_before() -> None:
+    # Four of six are lost on the way: of the last two, one goes at 0.8 and one at 0.9; two are worth 2 / 1 = 2.
+    at, happened = np.array([0.1, 0.2, 0.3, 0.4, 0.8, 0.9]), np.array([False] * 4 + [True] * 2)
+    curve = kaplan_meier(at, happened)
+    assert curve.surviving.tolist() == [0.5, 0] and curve.upper[-1] == min(curve.upper[0], none_left(2))
+    # All six die at once: none of six.
+    assert kaplan_meier(np.full(6, 0.5), np.ones(6, dtype=bool)).upper.tolist() == [none_left(6)]
+
+
+def test_blocks_widen_the_end_of_a_curve_that_nobody_is_left_of() -> None:
+    times, happened, blocks = np.repeat([0.2, 0.4, 0.6], 10), np.ones(30, dtype=bool), np.repeat(np.arange(6), 5)
+    effect, quantile = design_effect(times, happened, blocks, rng=np.random.default_rng(3))
+    assert effect[-1] == effect[-2] > 1
+    curve = kaplan_meier(times, happened, effect=effect, quantile=quantile)
+    assert kaplan_meier(times, happened).upper[-1] < curve.upper[-1] <= curve.upper[-2] < 1
 
 
 def test_all_or_nothing() -> None:
