@@ -99,11 +99,11 @@ def seconds(value: float | None) -> str:
     return f"{value:.2g}{NARROW}s" if value < 10 else f"{value:.0f}{NARROW}s"
 
 
-def listed(items: Sequence[str], *, most: int = 6) -> str:
-    """`a, b and c`; beyond `most` items `a, b, … and 4 more`."""
+def listed(items: Sequence[str], *, most: int = 6, last: str = "and") -> str:
+    """`a, b and c`, or another word before the last; beyond `most` items `a, b, … and 4 more`."""
     if len(items) > most:
-        return f"{', '.join(items[:most])} and {len(items) - most} more"
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""
+        return f"{', '.join(items[:most])} {last} {len(items) - most} more"
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} {last} {items[-1]}" if items else ""
 
 
 def without_folders(text: str) -> str:

@@ -13,13 +13,14 @@ import numpy as np
 from diverget.randomness import Purpose, generator, key
 from diverget.scene import UNLABELLED
 from diverget.store import Store, plain
-from experiments.compare.comparable import caveats, ladder, matched, pair_caveats
+from experiments.compare.comparable import caveats, lacking, ladder, matched, pair_caveats, together
 from experiments.record import EVERYTHING, FEWEST_BLOCKS, FEWEST_DRAWS, Row, Run, read
 from experiments.stages.drawn import Clean, Drawn, read_clean, read_drawn, revealed_in_both
 from experiments.statistics import Difference, mean_difference, paired_difference
 from experiments.statistics.comparison import LEVEL, holm_by_test
 from experiments.statistics.survival import mildest
 from experiments.statistics.trials import MOST
+from experiments.wording import listed
 
 SCHEMA = "diverget-compare/2"
 """Raised when a key changes its meaning or goes; a new key leaves it."""
@@ -36,6 +37,8 @@ PAIRED = (
 )
 MEANS = "mean change patch by patch; t interval with the variance of a bootstrap over blocks; p of blocks by sign flips"
 COUNTED = "one number a run, without an interval"
+
+UNMEASURED = "nothing guarded was measured"
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,13 +81,15 @@ def compare(
         rows = [row | {"judged": _judged(row, tolerance)} for row in rows]
         pairs.append({"a": first["pair"], "b": second["pair"], **_verdict(rows), "rows": rows})
     if not guarded:
-        why = "; ".join(dict.fromkeys(pair["why"] for pair in pairs))
+        why = together([row["unjudged"] for pair in pairs for row in pair["rows"] if row["unjudged"]]) or UNMEASURED
         raise ValueError(
             f"Expected runs that keep the outcome of every draw and clean patch, with {FEWEST_DRAWS} draws in "
-            f"{FEWEST_BLOCKS} blocks at least, got A {a.run.path.name} and B {b.run.path.name} with nothing to judge "
-            f"by ({why}); run them again, or raise `split.assessed` or lower `split.block`."
+            f"{FEWEST_BLOCKS} blocks at least, got nothing to judge by: {why}. Run them again, or raise "
+            "`split.assessed` or lower `split.block`."
         )
-    left += [f"{pair['b']} was not judged: {pair['why']}." for pair in pairs if pair["verdict"] == UNJUDGED]
+    unjudged = [pair["b"] for pair in pairs if pair["verdict"] == UNJUDGED]
+    if unjudged:
+        left.append(f"The verdict says nothing of {listed(unjudged)}: not judged.")
     content = {
         "schema": SCHEMA,
         "a": _named(a.run),
@@ -113,7 +118,7 @@ def _rows(a: Side, b: Side, first: Row, second: Row, seed: int, level: float) ->
 def _verdict(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """What a pair comes to, the quantities that make it so, and why it is not judged where it is not."""
     verdict = next((v for v in (WORSE, BETTER, NONE) if any(row["judged"] == v for row in rows)), UNJUDGED)
-    why = "; ".join(dict.fromkeys(row["unjudged"] for row in rows if row["unjudged"])) or "nothing guarded was measured"
+    why = together([row["unjudged"] for row in rows if row["unjudged"]]) or UNMEASURED
     return {
         "verdict": verdict,
         "reasons": [row["words"] for row in rows if row["judged"] == verdict != NONE and verdict != UNJUDGED],
@@ -167,16 +172,6 @@ def _rng(seed: int, *names: str) -> np.random.Generator:
     return generator(seed, Purpose.BOOTSTRAP, key("compare"), *map(key, names))
 
 
-def _lacking(a: Side, b: Side, kept: tuple[Any, Any], what: str) -> str | None:
-    """Which run kept nothing of `what`, where one did not."""
-    names = [
-        f"{side} ({of.run.path.resolve().name})"
-        for side, of, its in zip("AB", (a, b), kept, strict=True)
-        if its is None
-    ]
-    return f"{' and '.join(names)} kept no {what}" if names else None
-
-
 def _clean(a: Side, b: Side, first: Row, second: Row, seed: int, level: float) -> Iterator[dict[str, Any]]:
     """Accuracy and agreement on clean patches, patch by patch."""
     agreement = _row("agreement", "agreement on clean patches", "less", "share")
@@ -190,7 +185,7 @@ def _clean(a: Side, b: Side, first: Row, second: Row, seed: int, level: float) -
         for row, name in ((accuracy, "accuracy_quantised"), (agreement, "agreement")):
             x, y = ours[name], theirs[name]
             known = None not in (x, y)
-            why = _lacking(a, b, (one, two), "single clean patches") or "the clean patches differ"
+            why = lacking(a.run, b.run, (one, two), "single clean patches") or "the clean patches differ"
             yield row | {"a": x, "b": y, "difference": y - x if known else None, "unjudged": why}
         return
     known = one.labels != UNLABELLED
@@ -207,7 +202,7 @@ def _rates(a: Side, b: Side, first: Row, second: Row, seed: int, level: float) -
     """The REVEALED rates on the same draws, of all relations together and of single ones."""
     one, two = a.drawn.get(first["pair"]), b.drawn.get(second["pair"])
     if one is None or two is None or not np.array_equal(one.patches, two.patches):
-        why = _lacking(a, b, (one, two), "outcomes of single draws") or "the draws lie on other patches"
+        why = lacking(a.run, b.run, (one, two), "outcomes of single draws") or "the draws lie on other patches"
         words = "REVEALED rate, all relations together"
         yield _row("revealed_rate", words, "more", "share", relation=EVERYTHING, unjudged=why)
         return
@@ -245,7 +240,7 @@ def _severities(a: Side, b: Side, first: Row, second: Row, seed: int, level: flo
         row = _row("minimal_severity", f"mildest severity that reveals a patch, {rung}", "less", "severity")
         if a.clean is None or b.clean is None or not np.array_equal(a.clean.assessed, b.clean.assessed):
             told = {"a": float(x.mean()), "b": float(y.mean()), "difference": float((y - x).mean())}
-            why = _lacking(a, b, (a.clean, b.clean), "blocks of its patches") or "the searched patches differ"
+            why = lacking(a.run, b.run, (a.clean, b.clean), "blocks of its patches") or "the searched patches differ"
             yield row | told | {"unjudged": why}
             continue
         rng = _rng(seed, "severity", rung, first["pair"])

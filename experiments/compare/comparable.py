@@ -16,9 +16,12 @@ def caveats(a: Run, b: Run) -> list[str]:
         ValueError: they cannot: one is not finished, failed its control, or was measured on other data, patches,
             relations or limits. All reasons are told.
     """
-    reasons = [*_unfit(a, "A"), *_unfit(b, "B")]
-    if not reasons:
-        reasons = _different_ground(a, b)
+    unfit = [*_unfit(a, "A"), *_unfit(b, "B")]
+    if unfit:
+        raise ValueError(
+            f"Expected two finished runs whose control passed, got {a.path.name} and {b.path.name}: {'; '.join(unfit)}."
+        )
+    reasons = _different_ground(a, b)
     if reasons:
         raise ValueError(
             f"Expected two runs that measured the same, got {a.path.name} and {b.path.name}: {'; '.join(reasons)}. "
@@ -28,21 +31,48 @@ def caveats(a: Run, b: Run) -> list[str]:
 
 
 def _unfit(run: Run, side: str) -> list[str]:
+    """Why a run has nothing that could be compared, and what to do."""
     if not run.complete or run.data is None:
-        return [f"{side} is not finished"]
+        return [f"{side} is not finished; the command that began it goes on"]
     if (run.summary or {}).get("control_passed") is False:
-        return [f"in {side} a model parts from itself"]
+        return [f"in {side} a model parts from itself; trust no number of it and see its report"]
     return []
+
+
+LACKS = " kept no "
+"""Between a run and what it lacks, in the words of `lacking`."""
+
+
+def lacking(a: Run, b: Run, kept: tuple[Any, Any], what: str) -> str | None:
+    """Which run kept nothing of `what`, where one did not."""
+    names = [
+        f"{side} ({run.path.resolve().name})" for side, run, its in zip("AB", (a, b), kept, strict=True) if its is None
+    ]
+    return f"{' and '.join(names)}{LACKS}{what}" if names else None
+
+
+def together(reasons: Sequence[str]) -> str:
+    """Reasons in a sentence, each once: all that one run lacks in one place, and the figures of one reason likewise."""
+    ends: dict[tuple[str, str], list[str]] = {}
+    for reason in dict.fromkeys(reasons):
+        head, link, end = reason.partition(LACKS)
+        if not link and reason.endswith(")"):
+            head, link, end = reason.removesuffix(")").rpartition(" (")
+        ends.setdefault((head, link) if link else (reason, ""), []).append(end)
+    told = []
+    for (head, link), each in ends.items():
+        listing = listed(each, most=3, last="or" if link == LACKS else "and")
+        told.append(f"{head}{link}{listing}{')' if link == ' (' else ''}")
+    return "; ".join(told)
 
 
 def _different_ground(a: Run, b: Run) -> list[str]:
     """Why the draws of two runs are not the same draws."""
     assert a.data is not None and b.data is not None
     one, two = a.manifest["config"], b.manifest["config"]
-    found = []
-    for what, key in (("data", "digest"), ("sensor range", "value_range"), ("classes", "class_names")):
-        if a.data[key] != b.data[key]:
-            found.append(f"other {what}")
+    parts = (("data", "digest"), ("sensor range", "value_range"), ("classes", "class_names"))
+    other = [what for what, key in parts if a.data[key] != b.data[key]]
+    found = [f"other {listed(other)}"] if other else []
     if a.data["split"]["patch"] != b.data["split"]["patch"]:
         found.append(f"patches of {a.data['split']['patch']} and {b.data['split']['patch']} pixels")
     split = [name for name in one["split"] if name != "calibration" and one["split"][name] != two["split"].get(name)]
@@ -52,8 +82,8 @@ def _different_ground(a: Run, b: Run) -> list[str]:
         found.append(f"the seeds {one['seed']} and {two['seed']}")
     if one["relations"] != two["relations"]:
         names = [{entry["name"] for entry in config["relations"]} for config in (one, two)]
-        other = sorted(names[0] ^ names[1])
-        found.append(f"other relations ({listed(other)})" if other else "other bounds of the relations")
+        alone = sorted(names[0] ^ names[1])
+        found.append(f"other relations ({listed(alone)})" if alone else "other bounds of the relations")
     if one["tier"] != two["tier"]:
         found.append(f"the tiers {one['tier']} and {two['tier']}")
     if one["limits"] != two["limits"]:

@@ -19,6 +19,7 @@ from diverget.outcome import Outcome
 from experiments import data
 from experiments.cli import app
 from experiments.compare import compare
+from experiments.compare.comparable import together
 from experiments.compare.page import lines, page
 from experiments.config import load
 from experiments.record import EVERYTHING
@@ -185,9 +186,8 @@ def set_in(*path: str, value: Any) -> Callable[[dict[str, Any]], dict[str, Any]]
         ("manifest.json", set_in("config", "limits", value={"psnr": 30.0}), "the limits"),
         ("manifest.json", set_in("config", "tier", value="in_spec"), "the tiers"),
         ("manifest.json", set_in("config", "split", "block", value=4), "another split (block)"),
-        ("data.json", set_in("digest", value="0"), "other data"),
-        ("summary.json", set_in("complete", value=False), "B is not finished"),
-        ("summary.json", set_in("control_passed", value=False), "in B a model parts from itself"),
+        ("data.json", set_in("digest", value="0"), "other data. Run both"),
+        ("data.json", lambda c: c | {"digest": "0", "class_names": ["a", "b"]}, "other data and classes. Run both"),
     ],
 )
 def test_other_ground_is_refused_with_the_reason(
@@ -200,14 +200,42 @@ def test_other_ground_is_refused_with_the_reason(
     assert not (other / "compare").exists()
 
 
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [("complete", "B is not finished; the command"), ("control_passed", "in B a model parts from itself; trust")],
+)
+def test_a_run_without_numbers_to_trust_is_refused_and_not_called_another_measurement(
+    release: Path, tmp_path: Path, key: str, words: str
+) -> None:
+    other = changed(release, tmp_path / "other", "summary.json", set_in(key, value=False))
+    done = CliRunner().invoke(app, ["compare", str(release), str(other)])
+    assert done.exit_code == 2 and words in done.output
+    assert "Expected two finished runs whose control passed" in done.output and "one config" not in done.output
+
+
+def test_a_reason_is_told_once() -> None:
+    reasons = [
+        "A (x) kept no single clean patches",
+        "fewer than 30 trials or 5 blocks (40 in 4)",
+        "A (x) kept no outcomes of single draws",
+        "the draws lie on other patches",
+        "fewer than 30 trials or 5 blocks (80 in 4)",
+        "A (x) kept no outcomes of single draws",
+    ]
+    assert together(reasons) == (
+        "A (x) kept no single clean patches or outcomes of single draws; fewer than 30 trials or 5 blocks (40 in 4 "
+        "and 80 in 4); the draws lie on other patches"
+    )
+
+
 def test_runs_with_nothing_to_judge_by_are_refused(release: Path, tmp_path: Path) -> None:
     old = tmp_path / "old"
     shutil.copytree(release, old)
     (old / "clean.npz").unlink()
     (old / "rates" / "outcomes-00.npz").unlink()
-    why = r"nothing to judge by \(B \(old\) kept no single clean patches; B \(old\) kept no outcomes of single draws"
-    with pytest.raises(ValueError, match=why):
+    with pytest.raises(ValueError, match=r"nothing to judge by: B \(old\) kept no single clean patches") as caught:
         compare(release, old)
+    assert str(caught.value).count("B (old)") == 1 and "outcomes of single draws" in str(caught.value)
 
 
 def with_another_pair(content: dict[str, Any]) -> dict[str, Any]:
@@ -227,12 +255,13 @@ def test_a_pair_of_which_nothing_can_be_judged_is_not_judged(release: Path, tmp_
         ("float/int8", "no difference shown"),
         ("float/other", "not judged"),
     ]
-    why = "A (old) and B (next) kept no single clean patches; A (old) and B (next) kept no outcomes of single draws"
+    why = "A (old) and B (next) kept no single clean patches or outcomes of single draws"
     assert found["pairs"][1]["why"] == why and found["pairs"][0]["why"] is None
     assert {row["judged"] for row in found["pairs"][1]["rows"]} == {"not judged", "told only"}
-    assert found["caveats"] == [f"float/other was not judged: {why}."]
+    assert found["caveats"] == ["The verdict says nothing of float/other: not judged."]
     assert f"float/other: not judged ({why})" in lines(found)
     assert "<b>– not judged</b> float/other: A (old) and B" in page(found)
+    assert page(found).count("kept no single clean patches or") == "\n".join(lines(found)).count(why) == 1
 
 
 def test_draws_that_one_run_lacks_are_named_and_the_rest_is_judged(release: Path, tmp_path: Path) -> None:
