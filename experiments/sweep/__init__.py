@@ -169,7 +169,8 @@ def load_sweep(path: Path, *, overrides: Sequence[str] = ()) -> Sweep:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ConfigError: it is no YAML, has no `sweep`, or that or a cell has problems; all are listed, with their cells.
+        ConfigError: it is no YAML, has no `sweep`, or that or a cell has problems, a named file that is not there among
+            them; all are listed, with their cells.
     """
     tree, origins = read_with_origins(path)
     if SWEEP not in tree and RUNS not in tree:
@@ -189,7 +190,7 @@ def load_sweep(path: Path, *, overrides: Sequence[str] = ()) -> Sweep:
         try:
             put, keys = _put_of(tree, {key: anchored(key, value, folder) for key, value in values.items()})
             places = {tuple(place.split(".")): _line(origins, stands[key]) for place, key in keys.items()}
-            config = load(path, put=put, overrides=overrides, origins=places, read=(tree, origins))
+            config = load(path, put=put, overrides=overrides, files=True, origins=places, read=(tree, origins))
             cell = Cell(name, values, config, config.digest())
             found[cell.digest] = _joined(found.get(cell.digest), cell)
         except (ValueError, OSError) as error:

@@ -307,3 +307,23 @@ def test_a_problem_of_a_swept_value_is_told_with_its_own_line(tmp_path: Path) ->
         told = refused(tmp_path / name, swept)
         number = (tmp_path / name / "small.yaml").read_text().splitlines().index(line) + 1
         assert f"small.yaml:{number}" in told, told
+
+
+def test_a_missing_file_is_told_with_the_key_and_the_line_of_the_swept_value(tmp_path: Path) -> None:
+    text = CONFIG + (
+        "sweep:\n"
+        "  grid:\n"
+        "    quantisations:\n"
+        f"      - [{{path: {GOLDEN}/int8.tflite}}]\n"
+        "      - [{path: gone.tflite}]\n"
+        "    seed: [0, 1]\n"
+    )
+    file = write(tmp_path, text)
+    line = file.read_text().splitlines().index("      - [{path: gone.tflite}]") + 1
+    done = CliRunner().invoke(app, ["sweep", str(file), "--out", str(tmp_path / "out")])
+    assert done.exit_code == 2 and not (tmp_path / "out").exists()
+    assert "error: cells 3 and 4: " in done.stderr and "cells 1" not in done.stderr
+    where = (
+        f"small.yaml:{line}: quantisations.0.path: expected a file at {tmp_path.resolve() / 'gone.tflite'}, got none"
+    )
+    assert where in done.stderr
