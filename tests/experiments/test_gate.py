@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import statistics
 import xml.etree.ElementTree as ET
@@ -326,6 +327,23 @@ def test_the_workflow_calls_commands_that_exist() -> None:
     assert not any("*" in command for command in commands)
     for quoted in commands[-1].split("'")[1::2]:
         parse(quoted.removeprefix("warn:"))
-    kept = next(step for step in steps if "upload-artifact" in step.get("uses", ""))
-    assert "junit.xml" in kept["with"]["path"] and "report.html" in kept["with"]["path"]
     assert (ROOT / "constraints.txt").is_file()
+
+
+def test_the_workflow_keeps_what_a_run_and_the_gate_write(finished: Path, tmp_path: Path) -> None:
+    flow = yaml.safe_load((ROOT / "docs" / "ci-workflow.yml").read_text(encoding="utf-8"))
+    steps = {step.get("name"): step for step in flow["jobs"]["assess"]["steps"]}
+    kept = steps["Keep the report"]["with"]["path"].split()
+    words = shlex.split(steps["Gate"]["run"])
+    out, junit = words[words.index("--out") + 1], words[words.index("--junit") + 1]
+    # Whatever the config is called: the name of its run begins with that.
+    for number, name in enumerate(("quickstart", "mine")):
+        config = load(ROOT / "configs" / "quickstart.yaml", overrides=[f"name={name}"])
+        place = tmp_path / str(number)
+        run = directory(config, place / out)
+        shutil.copytree(finished, run)
+        gate(run, texts=["agreement >= 0"], report=place / junit)
+        found = [{str(path.relative_to(place)) for path in place.glob(pattern)} for pattern in kept]
+        assert all(len(each) == 1 for each in found), found
+        written = {f"{out}/{run.name}/{file}" for file in ("report.html", "card.json", "junit.xml")}
+        assert set.union(*found) == {*written, junit}
