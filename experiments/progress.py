@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -17,19 +17,32 @@ class Stage:
 
     bar: Progress
     task: TaskID
+    title: str
+    total: float
+    heard: Callable[[str, float], None]
     seconds: float = 0.0
 
     def to(self, done: float, note: str = "") -> None:
         """Move the bar to `done`, with a few words beside it."""
         self.bar.update(self.task, completed=done, note=note)
+        self.heard(self.title, done / self.total if self.total else 0.0)
+
+
+def unheard(title: str, share: float) -> None:
+    """What a screen that nobody else listens to calls."""
 
 
 @dataclass
 class Screen:
-    """The terminal of a run, and the seconds of its stages for `timing.json`."""
+    """The terminal of a run, and the seconds of its stages for `timing.json`.
+
+    Attributes:
+        heard: called with the title of a stage and the share of it that is done, where it begins and as it goes on.
+    """
 
     console: Console
     seconds: dict[str, float] = field(default_factory=dict)
+    heard: Callable[[str, float], None] = unheard
 
     def say(self, text: str) -> None:
         """A line of its own."""
@@ -49,7 +62,8 @@ class Screen:
         started = time.perf_counter()
         live = self.console.is_terminal
         with Progress(*columns, console=self.console, disable=not live) as bar:
-            stage = Stage(bar, bar.add_task(f"{title:<34}", total=total, note=""))
+            stage = Stage(bar, bar.add_task(f"{title:<34}", total=total, note=""), title, total, self.heard)
+            self.heard(title, 0.0)
             yield stage
             bar.update(stage.task, completed=total)
             stage.seconds = time.perf_counter() - started

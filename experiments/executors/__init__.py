@@ -1,6 +1,7 @@
 """Where the cells of a sweep are carried out: one function an executor, found by name in `EXECUTORS`.
 
     job        Job, Done: one cell to carry out, and how it ended; carry_out does it, here, in this process
+    far        how far a cell is, in a file that its executor need not know of
     executor   Executor, Asked: what an executor is, and what it is told
     serial     one after another in this process
     processes  worker processes of this machine

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diverget.store import Held
+from experiments.executors.far import Teller, path_of
 
 HELD_SECONDS = 600.0
 """How long a cell waits for another process that writes into its run directory. On a network file system a lock can
@@ -66,7 +67,8 @@ def job_of(name: str, config: str, *, out: Path, log: Path, workers: int) -> Job
 def carry_out(job: Job) -> Done:
     """Carry one cell to its end in this process; what the cell cannot use is told in what comes back.
 
-    A run directory that is complete is left as it is, and one that was begun goes on where it stood.
+    A run directory that is complete is left as it is, and one that was begun goes on where it stood. How far it is
+    stands in the file `far.path_of` its log as long as it is under way.
     """
     from rich.console import Console
 
@@ -75,8 +77,9 @@ def carry_out(job: Job) -> Done:
     from experiments.run import run
 
     job.log.parent.mkdir(parents=True, exist_ok=True)
+    teller = Teller(path_of(job.log))
     with open(job.log, "a", encoding="utf-8") as log:
-        screen = Screen(Console(file=log, force_terminal=False, soft_wrap=True))
+        screen = Screen(Console(file=log, force_terminal=False, soft_wrap=True), heard=teller.hear)
         try:
             config = RunConfig.model_validate({**json.loads(job.config), "workers": job.workers})
             _, met = _once_free(lambda: run(config, job.out, screen))
@@ -90,6 +93,8 @@ def carry_out(job: Job) -> Done:
             traceback.print_exc(file=log)
             what = " ".join([f"{type(error).__name__}:", *str(error).splitlines()[:1]])
             return Done(job.name, None, f"Expected the cell to come to its end, got {what}; see {job.log}.")
+        finally:
+            teller.end()
     return Done(job.name, met)
 
 

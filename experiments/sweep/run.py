@@ -19,6 +19,7 @@ from experiments.progress import Screen
 from experiments.record.contents import CONTENTS, check
 from experiments.sweep import COMPLETE, ELSEWHERE, FAILED, Cell, Sweep, cells_in_words, differs
 from experiments.sweep.costs import Cost, costs, looking, state
+from experiments.sweep.watch import Watch, watching
 from experiments.wording import count, listed, plural, seconds
 
 SCHEMA = 1
@@ -255,17 +256,16 @@ def _watched(
         stuck: receives the cells that did not come to their end, at once, so that Ctrl-C forgets none.
     """
     by_name = {cell.name: cell for cell in sweep.cells}
-    started = written = time.monotonic()
-    whole, spent = sum(cost.queries for cost in told.values()), 0
-    with screen.stage("cells", total=whole) as stage:
+    written = time.monotonic()
+    watch = Watch(jobs, told)
+    with watching(watch, screen) as stage:
         for number, done in enumerate(ending, start=1):
             if done.met is None:
                 stuck[done.name] = done
-            spent += told[done.name].queries
+            watch.end(done.name)
             now = time.monotonic()
-            left = (now - started) * (whole - spent) / spent if spent else None
-            stage.to(spent, f"{number} of {len(jobs)}" + (f", about {seconds(left)} left" if left else ""))
-            screen.say(_line(by_name[done.name], done, f"{number} of {len(jobs)}", left))
+            stage.to(watch.spent, watch.words())
+            screen.say(_line(by_name[done.name], done, f"{number} of {len(jobs)}", watch.left()))
             if now - written > WRITE_SECONDS:
                 note(sweep, out, stuck)
                 written = now

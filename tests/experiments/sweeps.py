@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from experiments.executors.far import read_far
 from tests.experiments.small import ROOT, command
 
 CONFIG = """
@@ -140,6 +141,12 @@ def wait_for(reached: Callable[[], bool], process: subprocess.Popen[str]) -> Non
 def under_way(out: Path) -> int:
     """How many runs under `out` are begun and not complete."""
     return sum((run / "manifest.json").exists() and not (run / "summary.json").exists() for run in runs(out))
+
+
+def telling(out: Path) -> list[str]:
+    """The stages that cells under `out` tell to be in."""
+    found = (read_far(path) for path in (out / "tiny-sweep" / "logs").glob("*.json"))
+    return [far.stage for far in found if far is not None]
 
 
 def complete(out: Path) -> int:

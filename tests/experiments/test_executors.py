@@ -84,7 +84,7 @@ def test_a_killed_worker_costs_its_cell_a_retry(finished: Path, tmp_path: Path) 
     process = sweeps.started(
         sweeps.write(tmp_path, sweeps.FOUR), "--out", out, "--engine", "processes", "--processes", "2"
     )
-    sweeps.wait_for(lambda: sweeps.under_way(out) == 2, process)
+    sweeps.wait_for(lambda: sweeps.under_way(out) == 2 == len(sweeps.telling(out)), process)
     before = sweeps.workers_of(process)
     assert len(before) == 2
     os.kill(before[0], signal.SIGKILL)
@@ -92,6 +92,7 @@ def test_a_killed_worker_costs_its_cell_a_retry(finished: Path, tmp_path: Path) 
     assert process.returncode == 0, told
     assert told.count("a worker killed by SIGKILL; it is tried again") == 1
     assert_same(out, finished, 4)
+    assert not sweeps.telling(out)
 
 
 def test_a_cell_that_kills_every_worker_fails_alone(tmp_path: Path) -> None:
