@@ -96,10 +96,10 @@ class Store:
         """
         try:
             return json.loads(self.path(name).read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            where = f"line {error.lineno}" if isinstance(error, json.JSONDecodeError) else f"byte {error.start}"
             raise ValueError(
-                f"Expected JSON in {self.path(name)}, got damage at line {error.lineno}: remove that file and run "
-                "again."
+                f"Expected JSON in {self.path(name)}, got damage at {where}: remove that file and run again."
             ) from error
 
     def write_table(self, name: str, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> None:

@@ -34,7 +34,9 @@ MOST_CELLS = 100_000
 (engineering judgement)."""
 
 COMPLETE, BEGUN, WAITING, FAILED, ELSEWHERE = "complete", "begun", "not begun", "failed", "under way elsewhere"
-"""The states of a cell; the last one is that of a cell whose run directory another process holds."""
+DAMAGED = "damaged"
+"""The states of a cell. Under way elsewhere is one whose run directory another process holds, damaged one that was
+complete and has a file that cannot be read."""
 
 Values = Mapping[str, Any]
 

@@ -21,7 +21,7 @@ from experiments.record import EVERYTHING, FEWEST_BLOCKS, FEWEST_DRAWS, Row
 from experiments.record.contents import check
 from experiments.sections.page import Alert, Plot
 from experiments.statistics.comparison import LEVEL
-from experiments.sweep import COMPLETE, ELSEWHERE, FAILED, worded
+from experiments.sweep import COMPLETE, DAMAGED, ELSEWHERE, FAILED, worded
 from experiments.sweep.pairs import MOST_COUPLES, paired
 from experiments.sweep.pairs import table as paired_table
 from experiments.sweep.rows import boards, rows_of, table
@@ -127,18 +127,21 @@ def _against(rows: Sequence[Row], at: np.ndarray, pairs: Sequence[str], *, key: 
 
 
 def alerts(told: Row, rows: Sequence[Row]) -> list[Alert]:
-    """Cells that failed or are not complete, and controls that failed."""
+    """Cells that failed, are damaged or not complete, and controls that failed."""
     states = [cell["state"] for cell in told["cells"]]
-    failed, held = states.count(FAILED), states.count(ELSEWHERE)
+    failed, held, damaged = (states.count(state) for state in (FAILED, ELSEWHERE, DAMAGED))
     bad = dict.fromkeys(row["cell"] for row in rows if row["control_passed"] is False)
     found = []
     if bad:
         found.append(Alert("bad", f"The control failed in {plural(len(bad), 'cell')} ({listed(list(bad), most=12)})."))
     if failed:
         found.append(Alert("bad", f"{plural(failed, 'cell')} failed; the last table says why."))
+    if damaged:
+        words = f"{plural(damaged, 'cell')} damaged and without numbers here; the last table says what to do."
+        found.append(Alert("bad", words))
     if held:
         found.append(Alert("warn", f"{plural(held, 'cell')} {ELSEWHERE}; start the same command again after that."))
-    open_cells = len(states) - states.count(COMPLETE) - failed - held
+    open_cells = len(states) - states.count(COMPLETE) - failed - held - damaged
     if open_cells:
         found.append(Alert("warn", f"{plural(open_cells, 'cell')} not complete; start the same command again."))
     return found
@@ -188,12 +191,14 @@ def _write_csv(store: Store, name: str, content: pa.Table) -> None:
         pyarrow.csv.write_csv(content, temporary)
 
 
-def render_sweep(place: Path) -> None:
+def render_sweep(place: Path) -> dict[str, str]:
     """Write `report.html`, `cells.csv` and, where cells can be paired, `paired.csv` into the sweep's folder.
+
+    Returns the cells of which a file cannot be read, by name, each with the file and what to do; the page tells them.
 
     Raises:
         FileNotFoundError: `place` has no sweep.json.
-        ValueError: a file of the sweep or of a run is damaged.
+        ValueError: that is damaged.
     """
     store = Store(Path(place))
     if not store.has("sweep.json"):
@@ -202,8 +207,10 @@ def render_sweep(place: Path) -> None:
         )
     told: Mapping[str, Any] = store.read_json("sweep.json")
     check(told, SWEEP, file=store.path("sweep.json"))
-    rows = rows_of(told, store.root)
-    beside, couples = paired(told, store.root)
+    damaged = {cell["name"]: cell["message"] for cell in told["cells"] if cell["state"] == DAMAGED}
+    beside, couples = paired(told, store.root, damaged)
+    rows = rows_of(told, store.root, damaged)
+    told = {**told, "cells": [_as_found(cell, damaged) for cell in told["cells"]]}
     _write_csv(store, "cells.csv", table(rows, told["keys"]))
     if beside:
         _write_csv(store, "paired.csv", paired_table(beside))
@@ -212,11 +219,22 @@ def render_sweep(place: Path) -> None:
     text = page(told, rows, beside, couples=couples, version=_version(told, store.root))
     with appearing(store.path("report.html")) as temporary:
         temporary.write_text(text, encoding="utf-8")
+    return damaged
+
+
+def _as_found(cell: Row, damaged: Mapping[str, str]) -> Row:
+    """What `sweep.json` says of a cell, damaged where a file of it could not be read."""
+    return {**cell, "state": DAMAGED, "message": damaged[cell["name"]]} if cell["name"] in damaged else cell
 
 
 def _version(told: Mapping[str, Any], place: Path) -> str:
+    """The version that made the first cell whose manifest can be read."""
     for cell in told["cells"]:
         run = Store(Store(place).beside(cell["directory"]))
-        if run.has("manifest.json"):
-            return str(run.read_json("manifest.json")["versions"]["diverget"])
+        try:
+            manifest = run.read_json("manifest.json")
+            check(manifest, {"versions": {"diverget": str}}, file=run.path("manifest.json"))
+        except (ValueError, OSError):
+            continue
+        return str(manifest["versions"]["diverget"])
     return ""

@@ -34,26 +34,29 @@ COLUMNS = (
 """The columns of paired.csv; p-values are those of single tests, without a correction for many."""
 
 
-def paired(told: Row, place: Path) -> tuple[list[dict[str, Any]], int]:
+def paired(told: Row, place: Path, damaged: dict[str, str]) -> tuple[list[dict[str, Any]], int]:
     """A row a tier and couple of quantised networks in two cells, and how many couples there are.
 
     A row is one of `beside_section.compared` with "cells", the names of both, and "pairs". Couples have the same float
     network, byte for byte, in cells that differ in `APART` alone; beyond `MOST_COUPLES` none is looked at.
 
-    Raises:
-        ValueError: a file of a run is damaged.
+    Args:
+        damaged: receives the cells of which a file cannot be read, with what to do; they are left out.
     """
     drawn: dict[str, Drawn] = {}
     couples: list[tuple[Row, Row]] = []
     whole = 0
-    for group in _groups(told, place):
+    for group in _groups(told, place, damaged):
         mine = list(_couples(group))
         room = MOST_COUPLES - len(couples)
         whole += len(mine)
         if not mine or room <= 0:
             continue
         for pair in group:
-            drawn |= _drawn(pair)
+            try:
+                drawn |= _drawn(pair)
+            except (ValueError, OSError) as error:
+                damaged[pair["cell"]] = str(error)
         couples += [both for both in mine[:room] if _same_patches(drawn, both)]
     rows = compared(couples, drawn, seed=0)
     for row in rows:
@@ -62,16 +65,20 @@ def paired(told: Row, place: Path) -> tuple[list[dict[str, Any]], int]:
     return rows, whole
 
 
-def _groups(told: Row, place: Path) -> Iterator[list[Row]]:
+def _groups(told: Row, place: Path, damaged: dict[str, str]) -> Iterator[list[Row]]:
     """The pairs under test of complete cells, those of cells that differ in `APART` alone together."""
     found: dict[str, list[Row]] = {}
     for cell in told["cells"]:
         store = Store(Store(place).beside(cell["directory"]))
         if cell["state"] != COMPLETE or not store.has("models.json"):
             continue
-        manifest, models = store.read_json("manifest.json"), store.read_json("models.json")
-        for name, content in (("manifest.json", manifest), ("models.json", models)):
-            check(content, CONTENTS[name], file=store.path(name))
+        try:
+            manifest, models = store.read_json("manifest.json"), store.read_json("models.json")
+            for name, content in (("manifest.json", manifest), ("models.json", models)):
+                check(content, CONTENTS[name], file=store.path(name))
+        except (ValueError, OSError) as error:
+            damaged[cell["name"]] = str(error)
+            continue
         same = json.dumps({k: v for k, v in manifest["config"].items() if k not in APART}, sort_keys=True)
         found.setdefault(same, []).extend(
             {

@@ -18,7 +18,7 @@ from experiments.config.methods import RungConfig
 from experiments.gate import metrics
 from experiments.record import Row, read
 from experiments.record.contents import CONTENTS, check
-from experiments.sweep import ELSEWHERE, worded
+from experiments.sweep import DAMAGED, ELSEWHERE, worded
 from relations import TIERS
 
 METRICS = (
@@ -39,26 +39,32 @@ MOST_ROWS, FEWEST_ROWS = 300, 10
 judgement)."""
 
 
-def rows_of(told: Row, place: Path) -> list[dict[str, Any]]:
+def rows_of(told: Row, place: Path, damaged: dict[str, str]) -> list[dict[str, Any]]:
     """One row a cell and pair under test, in the order of the sweep; of a cell without pairs one row without numbers.
 
-    Raises:
-        ValueError: a file of a run is damaged.
+    Args:
+        damaged: the cells of which a file cannot be read, with what to do; receives those in which one is found. They
+            have no numbers.
     """
     found = []
     for cell in told["cells"]:
-        store = Store(Store(place).beside(cell["directory"]))
+        store, name = Store(Store(place).beside(cell["directory"])), cell["name"]
+        # What another process holds is told when that is done: until then it may be judged by other criteria.
+        pairs = []
+        if store.has("summary.json") and cell["state"] != ELSEWHERE and name not in damaged:
+            try:
+                pairs = _pairs(store)
+            except (ValueError, OSError) as error:
+                damaged[name] = str(error)
         same = {
-            "cell": cell["name"],
+            "cell": name,
             "directory": cell["directory"],
-            "state": cell["state"],
-            "message": cell["message"],
+            "state": DAMAGED if name in damaged else cell["state"],
+            "message": damaged.get(name, cell["message"]),
             "values": {key: worded(key, cell["values"][key]) for key in told["keys"] if key in cell["values"]},
             "raw": cell["values"],
             "repeats": 1,
         }
-        # What another process holds is told when that is done: until then it may be judged by other criteria.
-        pairs = _pairs(store) if store.has("summary.json") and cell["state"] != ELSEWHERE else []
         nothing = {"pair": None, "rung": None, **{name: None for name, _ in METRICS}}
         found += [same | pair for pair in pairs or [nothing]]
     return found

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from diverget.store import Held, Store
@@ -17,7 +18,7 @@ from experiments.executors.slurm import HERE
 from experiments.gate import as_asked
 from experiments.progress import Screen
 from experiments.record.contents import CONTENTS, check
-from experiments.sweep import COMPLETE, ELSEWHERE, FAILED, Cell, Sweep, cells_in_words, differs
+from experiments.sweep import COMPLETE, DAMAGED, ELSEWHERE, FAILED, Cell, Sweep, cells_in_words, differs
 from experiments.sweep.costs import Cost, costs, looking, state
 from experiments.sweep.watch import Watch, watching
 from experiments.wording import count, listed, plural, seconds
@@ -41,17 +42,19 @@ class Ended:
         failed: the messages of the cells that failed, by name.
         elsewhere: the cells whose run directories other processes hold.
         met: whether the criteria of all cells that are complete hold.
+        damaged: the cells of which a file cannot be read, by name, each with the file and what to do.
     """
 
     place: Path
     failed: Mapping[str, str]
     elsewhere: Sequence[str]
     met: bool
+    damaged: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
         """Whether every cell came to its end."""
-        return not self.failed and not self.elsewhere
+        return not self.failed and not self.elsewhere and not self.damaged
 
 
 def workers_of(engine: str, processes: int, address: str | None) -> int | None:
@@ -118,11 +121,12 @@ def same_cells(sweep: Sweep) -> Iterator[str]:
             yield f"note: {cells_in_words((cell.name, *cell.also))} are one: {why}"
 
 
-def note(sweep: Sweep, out: Path, stuck: Mapping[str, Done]) -> Path:
+def note(sweep: Sweep, out: Path, stuck: Mapping[str, Done], damaged: Mapping[str, str] = MappingProxyType({})) -> Path:
     """Write `sweep.json`, which says where the cells lie and how they stand; the folder of the sweep's page.
 
     Args:
         stuck: the cells that did not come to their end, by name.
+        damaged: the cells of which a file cannot be read, by name, with what to do.
     """
     store = Store(sweep.directory(out))
     cells = [
@@ -132,8 +136,8 @@ def note(sweep: Sweep, out: Path, stuck: Mapping[str, Done]) -> Path:
             "directory": cell.folder,
             "digest": cell.digest,
             "values": cell.values,
-            "state": state_of(cell, out, stuck),
-            "message": stuck[cell.name].message if cell.name in stuck else "",
+            "state": state_of(cell, out, stuck, damaged),
+            "message": stuck[cell.name].message if cell.name in stuck else damaged.get(cell.name, ""),
         }
         for cell in sweep.cells
     ]
@@ -141,10 +145,10 @@ def note(sweep: Sweep, out: Path, stuck: Mapping[str, Done]) -> Path:
     return store.root
 
 
-def state_of(cell: Cell, out: Path, stuck: Mapping[str, Done]) -> str:
-    """How a cell stands, given those that did not come to their end."""
+def state_of(cell: Cell, out: Path, stuck: Mapping[str, Done], damaged: Mapping[str, str]) -> str:
+    """How a cell stands, given those that did not come to their end, and those that are damaged."""
     if cell.name not in stuck:
-        return state(cell, out)
+        return DAMAGED if cell.name in damaged else state(cell, out)
     return ELSEWHERE if stuck[cell.name].held else FAILED
 
 
@@ -180,8 +184,9 @@ def carry_out(
     screen.say(f"{plural(len(sweep.cells), 'cell')}, {count(done)} complete already; {at_a_time} at a time")
     asked = Asked(at_a_time, place, screen.say, address=address, settings=settings or {})
     stuck: dict[str, Done] = {}
+    damaged: dict[str, str] = {}
     try:
-        _judge_anew([cell for cell in sweep.cells if cell.name not in told], out, screen, stuck)
+        _judge_anew([cell for cell in sweep.cells if cell.name not in told], out, screen, stuck, damaged)
         if jobs:
             _watched(sweep, jobs, told, EXECUTORS[engine](jobs, asked), out, screen, stuck)
         for cell in sweep.cells:
@@ -189,19 +194,26 @@ def carry_out(
             if cell.name in stuck and stuck[cell.name].held and _judged(cell, out):
                 del stuck[cell.name]
     finally:
-        note(sweep, out, stuck)
-    render_sweep(place)
-    states = {cell.name: state_of(cell, out, stuck) for cell in sweep.cells}
+        note(sweep, out, stuck, damaged)
+    found = render_sweep(place)
+    if found != damaged:
+        damaged |= found
+        note(sweep, out, stuck, damaged)
+    states = {cell.name: state_of(cell, out, stuck, damaged) for cell in sweep.cells}
     met = all(_summary(cell, out)["criteria_met"] for cell in sweep.cells if states[cell.name] == COMPLETE)
     failed = {name: done.message for name, done in stuck.items() if not done.held}
-    return Ended(place, failed, [name for name, done in stuck.items() if done.held], met)
+    held = [name for name, done in stuck.items() if done.held]
+    return Ended(place, failed, held, met, {name: told for name, told in damaged.items() if name not in stuck})
 
 
-def _judge_anew(cells: Sequence[Cell], out: Path, screen: Screen, stuck: dict[str, Done]) -> None:
+def _judge_anew(
+    cells: Sequence[Cell], out: Path, screen: Screen, stuck: dict[str, Done], damaged: dict[str, str]
+) -> None:
     """Judge those of complete `cells` that were judged by other criteria than they have, and write their reports.
 
     Args:
         stuck: receives the cells for which that failed, or whose directory another process holds.
+        damaged: receives those of which a file cannot be read.
     """
     from experiments.run import judge_anew
 
@@ -212,7 +224,9 @@ def _judge_anew(cells: Sequence[Cell], out: Path, screen: Screen, stuck: dict[st
                 screen.say(f"cell {cell.name} ({differs(cell)}) complete under other criteria: judged anew")
         except Held as error:
             stuck[cell.name] = Done(cell.name, None, str(error), held=True)
-        except (ValueError, OSError) as error:
+        except ValueError as error:
+            damaged[cell.name] = str(error)
+        except OSError as error:
             stuck[cell.name] = Done(cell.name, None, str(error))
 
 
@@ -223,7 +237,11 @@ def _job(cell: Cell, out: Path, place: Path, workers: int | None) -> Job:
 
 
 def _judged(cell: Cell, out: Path) -> bool:
-    """Whether a cell is complete, under the criteria that it has."""
+    """Whether a cell is complete, under the criteria that it has.
+
+    Raises:
+        ValueError: its summary is damaged.
+    """
     if state(cell, out) != COMPLETE:
         return False
     return bool(_summary(cell, out).get("asked") == as_asked(cell.config.asked_criteria))
@@ -288,6 +306,13 @@ def ended_in_words(sweep: Sweep, ended: Ended) -> Iterator[str]:
     if ended.failed:
         whole = plural(len(sweep.cells), "cell")
         yield f"{count(len(ended.failed))} of {whole} failed; the same command tries them again and keeps the others"
+    for name, message in ended.damaged.items():
+        yield f"cell {name} ({differs(by_name[name])}) {DAMAGED}: {message}"
+    if ended.damaged:
+        yield (
+            f"{count(len(ended.damaged))} of {plural(len(sweep.cells), 'cell')} {DAMAGED} and without numbers on the "
+            "page; do what is said above, then the same command makes good what is lacking and keeps the others"
+        )
     if ended.elsewhere:
         yield (
             f"{cells_in_words(ended.elsewhere)} {ELSEWHERE}: other processes write into their run directories; wait "

@@ -125,7 +125,7 @@ def test_cells_that_differ_in_their_quantisations_alone_are_paired_by_their_draw
         drawn(run, {f"float/q{number}": kept[number]}, reference=f"f{number if number > 1 else 0}")
     place = note(sweep, out, {})
     told = json.loads((place / "sweep.json").read_text())
-    (found,), couples = paired(told, place)
+    (found,), couples = paired(told, place, {})
     assert couples == 1 and found["cells"] == ["1", "2"] and found["pairs"] == ["float/q0", "float/q1"]
     both = (kept[0] != Outcome.INVALID) & (kept[1] != Outcome.INVALID)
     hits = [(each == Outcome.REVEALED) & both for each in kept]
@@ -147,7 +147,7 @@ def test_numbers_are_those_of_the_gate(tmp_path: Path) -> None:
     run = fake_cells.complete(sweep.cells[0], out)
     place = note(sweep, out, {})
     told = json.loads((place / "sweep.json").read_text())
-    (found,) = rows_of(told, place)
+    (found,) = rows_of(told, place, {})
     base = json.loads((run / "baseline.json").read_text())["hybridsn/int8"]
     assert found["agreement"] == base["agreement"]
     assert found["accuracy_drop"] == pytest.approx(0.931 - 0.9235)
@@ -158,4 +158,4 @@ def test_numbers_are_those_of_the_gate(tmp_path: Path) -> None:
     summary = json.loads((run / "summary.json").read_text())
     assert summary.pop("metrics")
     (run / "summary.json").write_text(json.dumps(summary))
-    assert rows_of(told, place) == [found]
+    assert rows_of(told, place, {}) == [found]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 from pathlib import Path
@@ -57,15 +58,52 @@ def test_complete_cells_are_judged_by_the_criteria_that_stand_in_the_file(tmp_pa
     assert "agreement &gt;= 1.0" in (ended.place / "report.html").read_text()
 
 
-@pytest.mark.parametrize("content", ["[]", "3", "{}"])
-def test_a_damaged_summary_of_a_complete_cell_is_named(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize("content", [b"[]", b"3", b"{}", b'{"complete": tr', b"\xff\xfe", b""])
+def test_a_cell_with_a_damaged_summary_is_told_and_the_others_have_their_page(tmp_path: Path, content: bytes) -> None:
     out = tmp_path / "out"
-    (cell,) = sweep_of(tmp_path, swept=ONE).cells
-    fake_cells.complete(cell, out)
-    (out / cell.folder / "summary.json").write_text(content)
+    sound, damaged = sweep_of(tmp_path).cells
+    fake_cells.complete(sound, out)
+    fake_cells.complete(damaged, out)
+    file = out / damaged.folder / "summary.json"
+    file.write_bytes(content)
     done = CliRunner().invoke(app, ["sweep", str(tmp_path / "small.yaml"), "--out", str(out)])
     assert done.exit_code == 2 and isinstance(done.exception, SystemExit)
-    assert "summary.json" in done.output and "Traceback" not in done.output
+    assert "cell 2 (seed 1) damaged: Expected" in done.output and f"{file}, got" in done.output
+    assert "remove that file" in done.output and "1 of 2 cells damaged" in done.output
+    assert "failed" not in done.output and "Traceback" not in done.output
+    place = out / "small-sweep"
+    told = json.loads((place / "sweep.json").read_text())["cells"]
+    assert [cell["state"] for cell in told] == ["complete", "damaged"]
+    page = (place / "report.html").read_text()
+    assert "1 cell damaged and without numbers here" in page and "damaged: Expected" in page
+    with open(place / "cells.csv", newline="") as table:
+        rows = list(csv.DictReader(table))
+    assert {(row["cell"], row["state"], bool(row["agreement"])) for row in rows} == {
+        ("1", "complete", True),
+        ("2", "damaged", False),
+    }
+
+
+@pytest.mark.parametrize("name", ["models.json", "manifest.json", "rates/outcomes-00.npz"])
+def test_a_damaged_file_that_the_page_alone_reads_is_told_too(tmp_path: Path, name: str) -> None:
+    golden = "%(golden)s"
+    swept = f"sweep: {{grid: {{quantisations: [{{path: {golden}/int8.tflite}}, {{path: {golden}/float16.tflite}}]}}}}\n"
+    out = tmp_path / "out"
+    sweep = sweep_of(tmp_path, swept=swept)
+    for number, cell in enumerate(sweep.cells):
+        run = fake_cells.complete(cell, out)
+        models = json.loads((run / "models.json").read_text())
+        for pair in models["pairs"]:
+            pair["quantised_model"]["digest"] = str(number)
+        (run / "models.json").write_text(json.dumps(models))
+    (out / sweep.cells[0].folder / "rates").mkdir(exist_ok=True)
+    (out / sweep.cells[0].folder / name).write_bytes(b"nothing")
+    ended, _ = carried_out(sweep, out)
+    assert list(ended.damaged) == ["1"] and not ended.complete and not ended.failed
+    assert f"{name}, got damage" in ended.damaged["1"]
+    assert "1 cell damaged" in (ended.place / "report.html").read_text()
+    states = [cell["state"] for cell in json.loads((ended.place / "sweep.json").read_text())["cells"]]
+    assert states == ["damaged", "complete"]
 
 
 def test_a_cell_that_another_process_holds_is_under_way_and_has_not_failed(
