@@ -24,7 +24,7 @@ from experiments.statistics.trials import (
     cells,
     summary,
 )
-from experiments.wording import count, listed, number, percent, plural
+from experiments.wording import NARROW, count, listed, number, percent, plural
 
 UNTIL = {
     "revealed": "A patch is done at its first REVEALED follow-up, so its severity is that of the first one found and "
@@ -80,8 +80,8 @@ def _row(trial: Trial, tested: Mapping[tuple[str, str], Against]) -> dict[str, A
         "natural": trial.natural,
         "is_random": trial.arm == RANDOM,
         **found,
-        "apart_told": median(found["apart_median"], f"> {trial.budget}"),
-        "revealed_told": median(found["revealed_median"], f"> {trial.budget}"),
+        "apart_told": median(found["apart_median"], f">{NARROW}{trial.budget}"),
+        "revealed_told": median(found["revealed_median"], f">{NARROW}{trial.budget}"),
         "inside_told": median(found["inside_median"], "beyond"),
         "severity_told": median(found["severity_median"], "beyond"),
         "by": {measure: _effect(tested.get((trial.arm, measure))) for measure in ("queries", "severity")},
@@ -235,7 +235,7 @@ def first_words(named: Sequence[tuple[str, Cell]]) -> str:
 
 def _reached(trial: Trial) -> str:
     found = summary(trial)
-    return f"{percent(found['revealed_share'])} ({median(found['revealed_median'], f'> {trial.budget}')})"
+    return f"{percent(found['revealed_share'])} ({median(found['revealed_median'], f'>{NARROW}{trial.budget}')})"
 
 
 def terms(config: Row) -> str:

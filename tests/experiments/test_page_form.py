@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pyarrow as pa
@@ -152,6 +153,34 @@ def test_paper_shows_what_is_folded_and_cuts_no_figure() -> None:
         assert rule in printed
     unbroken = re.findall(r"([^{}]*)\{ break-inside: avoid; \}", printed)
     assert unbroken and "figure" in unbroken[0] and ".finding" in unbroken[0]
+
+
+MEASURE = """<script>
+document.querySelectorAll("details").forEach(each => each.open = true);
+document.body.style.width = "695px";
+const wide = [...document.querySelectorAll("table")].filter(each => each.getBoundingClientRect().right > 696);
+const told = wide.map(each => each.closest(".scroll").getAttribute("aria-label") || "a table");
+document.title = "wide: " + document.querySelectorAll("table").length + ": " + told.join("; ") + ".";
+</script>"""
+"""Names every table that is wider than an A4 sheet between its margins: 184 mm at 96 pixels an inch."""
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium")
+def test_every_table_fits_the_sheet(run: Path, tmp_path: Path) -> None:
+    text = (run / "report.html").read_text(encoding="utf-8")
+    for real, here in (("print", "all"), ("(prefers-color-scheme: dark)", "not all")):
+        text = text.replace(f"@media {real}", f"@media {here}")
+    text = re.sub(r"@media \((max|min)-width: \d+px\)", "@media not all", text)
+    page = tmp_path / "page.html"
+    page.write_text(text.replace("</body>", MEASURE + "</body>"), encoding="utf-8")
+    options = ("--headless", "--no-sandbox", "--disable-gpu", "--window-size=695,1000", "--dump-dom")
+    done = subprocess.run(
+        ["chromium", *options, f"--user-data-dir={tmp_path / 'browser'}", page.as_uri()],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    found = re.search(r"<title>wide: (\d+): (.*?)\.</title>", done.stdout)
+    assert found is not None and int(found[1]) > 10
+    assert not found[2]
 
 
 def test_a_run_with_thousands_of_findings_stays_small(run: Path, tmp_path: Path) -> None:

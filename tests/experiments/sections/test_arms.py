@@ -66,7 +66,7 @@ def test_the_words_say_where_no_difference_was_shown() -> None:
     assert rows["boundary"]["by"]["queries"]["words"] == "better"
     assert rows["pso"]["by"]["queries"]["words"] == "no better"
     assert rows["diffchaser"]["by"]["severity"] is None and rows["diffchaser"]["severity_told"] == "–"
-    assert rows["diffchaser_basic"]["revealed_told"] == "> 200"
+    assert rows["diffchaser_basic"]["revealed_told"] == ">\u202f200"
     assert rows["random, first 200"]["by"]["queries"] is None
 
 
