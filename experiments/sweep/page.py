@@ -24,7 +24,7 @@ from experiments.statistics.comparison import LEVEL
 from experiments.sweep import COMPLETE, DAMAGED, ELSEWHERE, FAILED, worded
 from experiments.sweep.pairs import MOST_COUPLES, paired
 from experiments.sweep.pairs import table as paired_table
-from experiments.sweep.rows import boards, rows_of, table
+from experiments.sweep.rows import boards, is_seed, rows_of, table
 from experiments.wording import count, cut, listed, plural
 
 SWEEP = {
@@ -63,7 +63,7 @@ def plots(rows: Sequence[Row], keys: Sequence[str]) -> list[Plot]:
     for key in keys:
         at = [_on_axis(row["raw"].get(key)) for row in known]
         # A seed is a number, but no cell has more of it than another.
-        if key.split(".")[-1] == "seed" or None in at or len(set(at)) < 2:
+        if is_seed(key) or None in at or len(set(at)) < 2:
             continue
         name = f"axis-{len(drawn)}"
         drawn.append(
@@ -161,6 +161,7 @@ def page(told: Row, rows: Sequence[Row], beside: Sequence[Row], *, couples: int,
         name=told["name"],
         version=version,
         keys=told["keys"],
+        seeds=[key for key in told["keys"] if is_seed(key)],
         whole=len(told["cells"]),
         cells=[{**cell, "message": cut(cell["message"], MOST_WORDS)} for cell in cells],
         alerts=alerts(told, rows),

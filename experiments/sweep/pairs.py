@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +39,15 @@ def paired(told: Row, place: Path, damaged: dict[str, str]) -> tuple[list[dict[s
     """A row a tier and couple of quantised networks in two cells, and how many couples there are.
 
     A row is one of `beside_section.compared` with "cells", the names of both, and "pairs". Couples have the same float
-    network, byte for byte, in cells that differ in `APART` alone; beyond `MOST_COUPLES` none is looked at.
+    network, byte for byte, in cells that differ in `APART` alone; beyond `MOST_COUPLES` none is looked at. Couples of
+    the same networks with the same outcome of every draw are one.
 
     Args:
         damaged: receives the cells of which a file cannot be read, with what to do; they are left out.
     """
     drawn: dict[str, Drawn] = {}
     couples: list[tuple[Row, Row]] = []
+    seen: set[tuple[Any, ...]] = set()
     whole = 0
     for group in _groups(told, place, damaged):
         mine = list(_couples(group))
@@ -57,7 +60,14 @@ def paired(told: Row, place: Path, damaged: dict[str, str]) -> tuple[list[dict[s
                 drawn |= _drawn(pair)
             except (ValueError, OSError) as error:
                 damaged[pair["cell"]] = str(error)
-        couples += [both for both in mine[:room] if _same_patches(drawn, both)]
+        for both in mine[:room]:
+            if not _same_patches(drawn, both):
+                continue
+            trials = _trials(drawn, both)
+            # Two tests of one and the same thing would weigh twice in Holm's correction.
+            whole -= trials in seen
+            couples += [] if trials in seen else [both]
+            seen.add(trials)
     rows = compared(couples, drawn, seed=0)
     for row in rows:
         row["cells"] = [pair["cell"] for pair in row["couple"]]
@@ -116,6 +126,17 @@ def _drawn(pair: Row) -> dict[str, Drawn]:
 def _same_patches(drawn: Mapping[str, Drawn], couple: tuple[Row, Row]) -> bool:
     first, second = (drawn.get(pair["pair"]) for pair in couple)
     return first is not None and second is not None and np.array_equal(first.patches, second.patches)
+
+
+def _trials(drawn: Mapping[str, Drawn], couple: tuple[Row, Row]) -> tuple[Any, ...]:
+    """What tells the comparison of a couple from others: its networks and what came of their draws."""
+    found: list[Any] = []
+    for pair in couple:
+        mine = drawn[pair["pair"]]
+        found.append(pair["digests"])
+        found += [(key, sha256(np.ascontiguousarray(kept)).digest()) for key, kept in sorted(mine.outcomes.items())]
+        found.append(mine.patches.tobytes())
+    return tuple(found)
 
 
 def table(rows: Sequence[Row]) -> pa.Table:

@@ -127,11 +127,15 @@ class Board:
     """A leaderboard: the rows of one rung, ranked, as many as are shown, and how many there are.
 
     Rows of one setting that differ in seeds alone follow on a row of their medians, whose `repeats` says how many.
+
+    Attributes:
+        keys: the swept keys that the rung does not tell already, each a column.
     """
 
     rung: str
     rows: Sequence[Row]
     whole: int
+    keys: Sequence[str] = ()
 
 
 def boards(rows: Sequence[Row], keys: Sequence[str]) -> list[Board]:
@@ -148,14 +152,24 @@ def boards(rows: Sequence[Row], keys: Sequence[str]) -> list[Board]:
     for number, (rung, mine) in enumerate(by_rung.items()):
         order = _in_order(mine, keys)
         room = each if (number + 1) * each <= MOST_ROWS else 0
-        found.append(Board(rung, order[:room], len(order)))
+        found.append(Board(rung, order[:room], len(order), [key for key in keys if not _in_rung(key)]))
     return found
+
+
+def _in_rung(key: str) -> bool:
+    """Whether the name of a rung says what a cell has of a swept key."""
+    return key.split(".")[0] in ("tier", "limits")
+
+
+def is_seed(key: str) -> bool:
+    """Whether cells that differ in a swept key alone are repeats of one setting."""
+    return key.split(".")[-1] == "seed"
 
 
 def _in_order(rows: Sequence[Row], keys: Sequence[str]) -> list[Row]:
     """The rows ranked, those of one setting together behind their medians."""
     settings: dict[str, list[Row]] = {}
-    fixed = [key for key in keys if key.split(".")[-1] != "seed"]
+    fixed = [key for key in keys if not is_seed(key)]
     for row in rows:
         setting = json.dumps([row["pair"], {key: row["raw"].get(key) for key in fixed}], sort_keys=True)
         settings.setdefault(setting, []).append(row)

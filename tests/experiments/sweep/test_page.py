@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import statistics
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,44 @@ def test_cells_that_differ_in_their_quantisations_alone_are_paired_by_their_draw
     with open(place / "paired.csv", newline="") as file:
         (told_row,) = csv.DictReader(file)
     assert int(told_row["draws"]) == both.sum() and float(told_row["p_sign_flip"]) == found["found"].blockwise
+
+
+def test_cells_that_met_the_same_draws_with_the_same_networks_are_compared_once(tmp_path: Path) -> None:
+    golden = "%(golden)s"
+    swept = (
+        "sweep:\n  grid:\n    tier: [in_spec, stress]\n"
+        f"    quantisations: [[{{path: {golden}/int8.tflite}}], [{{path: {golden}/float16.tflite}}]]\n"
+    )
+    out = tmp_path / "out"
+    sweep = load_sweep(write(tmp_path, CONFIG + swept))
+    for number, cell in enumerate(sweep.cells):
+        # The tier decides what is searched, not what is drawn: cells 1 and 3 are of one network, as 2 and 4 are.
+        drawn(fake_cells.complete(cell, out, findings=0), {f"float/q{number % 2}": outcomes(number % 2, 0.2)})
+    place = note(sweep, out, {})
+    told = json.loads((place / "sweep.json").read_text())
+    found, couples = paired(told, place, {})
+    assert couples == 1 and [row["cells"] for row in found] == [["1", "2"]]
+    # Other draws are another comparison.
+    drawn(out / sweep.cells[3].folder, {"float/q1": outcomes(7, 0.2)})
+    found, couples = paired(told, place, {})
+    assert couples == 2 and [row["cells"] for row in found] == [["1", "2"], ["3", "4"]]
+
+
+def test_what_the_heading_of_a_board_tells_is_no_column_and_words_are_explained(tmp_path: Path) -> None:
+    keys = ("seed", "tier", "limits.psnr", "level")
+    rows = [
+        row(str(seed), 0.1, raw={"seed": seed, "level": 1}, values={"seed": seed, "level": 1}, findings=0)
+        for seed in (0, 1)
+    ]
+    (board,) = boards(rows, keys)
+    assert board.keys == ["seed", "level"]
+    cells = [{"name": "0", "state": "complete", "message": "", "values": {}, "also": [], "directory": "x"}]
+    text = page({"name": "s", "keys": keys, "cells": cells}, rows, [], couples=0, version="1")
+    heads = re.findall(r"<thead>.*?</thead>", text, re.S)
+    assert ">seed<" in heads[0] and ">tier<" not in heads[0] and ">tier<" in heads[-1]
+    assert ">median</th>" in text and ">2 seeds</td>" in text
+    assert "A cell is one run of the sweep" in text and "A rung is a tier" in text
+    assert text.index("A cell is") < text.index("<table>")
 
 
 def test_numbers_are_those_of_the_gate(tmp_path: Path) -> None:
