@@ -49,14 +49,18 @@ class Screen:
         self.console.print(text, markup=False, highlight=False)
 
     @contextmanager
-    def stage(self, title: str, total: float = 1) -> Iterator[Stage]:
-        """A bar for the length of the block; elsewhere than on a terminal one line when it has ended."""
+    def stage(self, title: str, total: float = 1, *, foretold: bool = False) -> Iterator[Stage]:
+        """A bar for the length of the block; elsewhere than on a terminal one line when it has ended.
+
+        Args:
+            foretold: whether the words beside the bar tell the time that is left, and the bar need not guess at it.
+        """
+        left = () if foretold else (TextColumn("left"), TimeRemainingColumn())
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            *left,
             TextColumn("{task.fields[note]}", markup=False),
         )
         started = time.perf_counter()

@@ -99,7 +99,7 @@ def watching(watch: Watch, screen: Screen) -> Iterator[Stage]:
     for job in watch.jobs:
         forget(path_of(job.log))  # A killed sweep, or worker, leaves what it told.
     over = threading.Event()
-    with screen.stage("cells", total=watch.whole) as stage:
+    with screen.stage("cells", total=watch.whole, foretold=True) as stage:
 
         def look() -> None:
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C is for the thread that waits for cells.

@@ -122,3 +122,15 @@ def test_a_line_now_and_again_where_there_is_no_terminal(tmp_path: Path, monkeyp
     assert threading.active_count() == before
     assert "0 of 2 cells · 1 running (search a/int8 25 %)\n" in said.getvalue()
     assert "stale" not in said.getvalue() and "2 of 2 cells" in said.getvalue().splitlines()[-1]
+
+
+def test_the_bar_over_cells_guesses_at_no_time_beside_the_one_that_is_told(tmp_path: Path) -> None:
+    shown = []
+    for foretold in (False, True):
+        said = io.StringIO()
+        console = Console(file=said, width=200, force_terminal=True, color_system=None)
+        with Screen(console).stage("cells", total=4, foretold=foretold) as stage:
+            stage.to(1, "about 6 min left")
+        shown.append("-:--:--" in said.getvalue() or "0:00:00 left" in said.getvalue())
+        assert "about 6 min left" in said.getvalue()
+    assert shown == [True, False]
