@@ -134,7 +134,7 @@ def _trials(drawn: Mapping[str, Drawn], couple: tuple[Row, Row]) -> tuple[Any, .
     for pair in couple:
         mine = drawn[pair["pair"]]
         found.append(pair["digests"])
-        found += [(key, sha256(np.ascontiguousarray(kept)).digest()) for key, kept in sorted(mine.outcomes.items())]
+        found += [(key, sha256(kept.tobytes()).digest()) for key, kept in sorted(mine.outcomes.items())]
         found.append(mine.patches.tobytes())
     return tuple(found)
 

@@ -136,7 +136,7 @@ def test_cells_that_differ_in_their_quantisations_alone_are_paired_by_their_draw
     assert found["words"] == "q1 float leaves more often"
     render_sweep(place)
     text = (place / "report.html").read_text()
-    assert "q1 float − q0 float" in text and '<td class="text">2 − 1</td>' in text
+    assert "q1 float − q0 float" in text and '<td class="text">2&nbsp;−&nbsp;1</td>' in text
     with open(place / "paired.csv", newline="") as file:
         (told_row,) = csv.DictReader(file)
     assert int(told_row["draws"]) == both.sum() and float(told_row["p_sign_flip"]) == found["found"].blockwise
@@ -175,7 +175,7 @@ def test_what_the_heading_of_a_board_tells_is_no_column_and_words_are_explained(
     text = page({"name": "s", "keys": keys, "cells": cells}, rows, [], couples=0, version="1")
     heads = re.findall(r"<thead>.*?</thead>", text, re.S)
     assert ">seed<" in heads[0] and ">tier<" not in heads[0] and ">tier<" in heads[-1]
-    assert ">median</th>" in text and ">2 seeds</td>" in text
+    assert ">median</th>" in text and ">2&nbsp;seeds</td>" in text
     assert "A cell is one run of the sweep" in text and "A rung is a tier" in text
     assert text.index("A cell is") < text.index("<table>")
 
