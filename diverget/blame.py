@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from diverget.models.cut import Part, needed, part_of
+from diverget.models.folds import batch_of, row_shape
 from diverget.models.graph import INTEGERS, Tensor
 from diverget.models.layers import HandOver, hand_overs, network_input, read_by, shared_layers
 from diverget.models.model import Model
@@ -124,7 +125,7 @@ def blame(reference: Model, quantised: Model, sources: np.ndarray, follow_ups: n
                 operator=place.operator,
                 tensor=tensor.name,
                 reference_tensor=ours.graph.tensors[place.reference].name,
-                shape=tensor.shape[1:],
+                shape=_row_shape(theirs, place.quantised),
                 low=low,
                 high=high,
                 identity=place.identity,
@@ -134,6 +135,10 @@ def blame(reference: Model, quantised: Model, sources: np.ndarray, follow_ups: n
             )
         )
     return tuple(sorted(layers, key=_rank))
+
+
+def _row_shape(model: TFLiteModel, tensor: int) -> tuple[int, ...]:
+    return row_shape(model.graph.tensors[tensor].shape, model.folds[tensor], batch_of(model.graph))
 
 
 def _rank(layer: Layer) -> tuple[bool, float, float, int]:
@@ -238,7 +243,7 @@ def _seen(ours: TFLiteModel, theirs: TFLiteModel, places: Sequence[HandOver], x:
     """What is seen of every place on raw patches x (n, h, w, b)."""
     sums = [_Sums(theirs.graph.tensors[place.quantised]) for place in places]
     parts = _parts(ours, places)
-    row_bytes = 8 * sum(int(np.prod(total.tensor.shape[1:])) for total in sums)
+    row_bytes = 8 * sum(int(np.prod(_row_shape(theirs, place.quantised))) for place in places)
     chunk = max(ours.graph.rows, HELD_BYTES // max(row_bytes, 1) // ours.graph.rows * ours.graph.rows)
     answers = [
         _answers(ours, theirs, places, parts, x[start : start + chunk], sums) for start in range(0, len(x), chunk)
@@ -311,7 +316,8 @@ def _computed(
     ours: TFLiteModel, content: bytes, activations: dict[int, np.ndarray], wanted: Sequence[int]
 ) -> list[np.ndarray]:
     """The tensors `wanted` from activations (n, values), batch by batch, one array (n, values) each."""
-    part, rows = Part(content, kernels=ours.kernels, threads=ours.threads), ours.graph.rows
+    rows = ours.graph.rows
+    part = Part(content, kernels=ours.kernels, threads=ours.threads, folds=ours.folds, batch=batch_of(ours.graph))
     count = len(next(iter(activations.values())))
     short = -count % rows if ours.graph.fixed else 0
     found: list[list[np.ndarray]] = [[] for _ in wanted]

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from diverget.models.folds import by_row, folded
 from diverget.models.graph import Graph
 from diverget.models.runtime import KERNELS, dequantised, quantised, quiet
 
@@ -73,9 +74,12 @@ def part_of(content: bytes, graph: Graph, known: Sequence[int], wanted: Sequence
 
 
 class Part:
-    """An interpreter of a file that `part_of` made, for one thread."""
+    """An interpreter of a file that `part_of` made, for one thread.
 
-    def __init__(self, content: bytes, *, kernels: str, threads: int) -> None:
+    `folds` are those of the whole network, and `batch` the rows in the shapes of its tensors.
+    """
+
+    def __init__(self, content: bytes, *, kernels: str, threads: int, folds: Mapping[int, int], batch: int) -> None:
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
         with quiet(), warnings.catch_warnings():
@@ -87,22 +91,29 @@ class Part:
             )
         self.inputs = self.interpreter.get_input_details()
         self.outputs = self.interpreter.get_output_details()
-        self.rows = 0
+        self.folds = folds
+        self.batch, self.rows = batch, 0
 
     def run(self, activations: Mapping[int, np.ndarray]) -> list[np.ndarray]:
-        """The outputs, one array (n, values) float32 each, for `activations` (n, ...) float32 by tensor's index."""
+        """The outputs, one array (n, values) float32 each, for `activations` (n, values) float32 by tensor's index."""
         rows = len(next(iter(activations.values())))
         with quiet():
             if rows != self.rows:
                 for tensor in self.inputs:
-                    self.interpreter.resize_tensor_input(tensor["index"], [rows, *map(int, tensor["shape"][1:])])
+                    self.interpreter.resize_tensor_input(tensor["index"], self._shape(tensor, rows))
                 self.interpreter.allocate_tensors()
                 self.rows = rows
             for tensor in self.inputs:
-                given = activations[int(tensor["index"])].reshape(rows, *map(int, tensor["shape"][1:]))
-                self.interpreter.set_tensor(tensor["index"], quantised(given, tensor))
+                index = int(tensor["index"])
+                given = folded(activations[index], self.folds[index]).reshape(self._shape(tensor, rows))
+                self.interpreter.set_tensor(index, quantised(given, tensor))
             self.interpreter.invoke()
         return [
-            dequantised(self.interpreter.get_tensor(tensor["index"]), tensor).reshape(rows, -1)
-            for tensor in self.outputs
+            by_row(dequantised(self.interpreter.get_tensor(index), tensor), self.folds[index], rows)
+            for index, tensor in ((int(tensor["index"]), tensor) for tensor in self.outputs)
         ]
+
+    def _shape(self, tensor: Mapping[str, Any], rows: int) -> list[int]:
+        """The shape of an input for so many rows; another number than the file's only where the batch comes first."""
+        first, *sides = map(int, tensor["shape"])
+        return [first if rows == self.batch else first // self.batch * rows, *sides]

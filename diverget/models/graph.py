@@ -6,7 +6,7 @@ child, and this process opens only what the child came back from.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -43,11 +43,15 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Op:
-    """An operator by TFLite's name, with the indices of its tensors; -1 stands for an absent one."""
+    """An operator by TFLite's name, with the indices of its tensors; -1 stands for an absent one.
+
+    `order` is that of the axes after a TRANSPOSE, where the file has it.
+    """
 
     name: str
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    order: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,7 @@ def _examine(path: str, digest: str, kernels: str) -> Graph:
     return Graph(
         digest=digest,
         tensors={int(i): Tensor(**t | {"shape": tuple(t["shape"])}) for i, t in told["tensors"].items()},
-        ops=tuple(Op(op["name"], tuple(op["inputs"]), tuple(op["outputs"])) for op in told["ops"]),
+        ops=tuple(Op(op["name"], *(tuple(op[key]) for key in ("inputs", "outputs", "order"))) for op in told["ops"]),
         input_shape=tuple(told["input_shape"]),
         classes=told["classes"],
         rows=told["rows"],
@@ -244,7 +248,13 @@ def _listed(session: Session) -> tuple[dict[int, Tensor], tuple[Op, ...]]:
         )
         for tensor in session.interpreter.get_tensor_details()
     }
-    return tensors, ops
+    return tensors, tuple(_with_order(session, tensors, op) for op in ops)
+
+
+def _with_order(session: Session, tensors: dict[int, Tensor], op: Op) -> Op:
+    if op.name != "TRANSPOSE" or not tensors[op.inputs[1]].constant:
+        return op
+    return replace(op, order=tuple(map(int, session.interpreter.get_tensor(op.inputs[1]))))
 
 
 def _output_step(tensors: dict[int, Tensor], ops: tuple[Op, ...], index: int) -> tuple[float, bool]:

@@ -8,6 +8,7 @@ from difflib import SequenceMatcher
 import numpy as np
 
 from diverget.models.coverage import MOVERS, macs_of
+from diverget.models.folds import batch_of, folds, row_shape
 from diverget.models.graph import INTEGERS, Graph
 from diverget.models.model import Model
 from diverget.models.tflite import TFLiteModel
@@ -173,17 +174,17 @@ def share_compared(reference: Model, quantised: Model) -> float:
 def _layers(graph: Graph) -> list[tuple[tuple[str, tuple[int, ...]], int]]:
     """The inner layers in order of execution: operator and shape of one row's activations, and their tensor.
 
-    Left out are operators that compute nothing, those whose result has no batch axis, and the network's output.
+    Left out are operators that compute nothing, those whose result is not known to hold the batch, and the network's
+    output.
     """
     computing = [op for op in graph.ops if op.name not in MOVERS and op.outputs]
     while computing and computing[-1].name in ENDS:
         computing.pop()
-    batch = graph.rows if graph.fixed else 1
-    shapes = [graph.tensors[op.outputs[0]].shape for op in computing]
+    known, rows = folds(graph), batch_of(graph)
     return [
-        ((op.name, shape[1:]), op.outputs[0])
-        for op, shape in zip(computing, shapes, strict=True)
-        if shape[:1] == (batch,)
+        ((op.name, row_shape(graph.tensors[output].shape, known[output], rows)), output)
+        for op, output in ((op, op.outputs[0]) for op in computing)
+        if output in known
     ]
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
+from diverget.models.folds import by_row, folds
 from diverget.models.graph import Graph, examine, read
 from diverget.models.model import batches
 from diverget.models.preprocessing import Preprocessing
@@ -70,8 +72,7 @@ class TFLiteModel:
     def inner(self, z: np.ndarray, tensors: Sequence[int]) -> list[np.ndarray]:
         """The activations of `tensors` of the graph for prepared inputs z, one array (n, values) float32 each.
 
-        They come from an interpreter of their own, so this costs as much as `infer`. A tensor has the batch as its
-        first axis.
+        They come from an interpreter of their own, so this costs as much as `infer`. The tensors are among `folds`.
 
         Raises:
             ValueError: z has another shape or type.
@@ -81,8 +82,13 @@ class TFLiteModel:
             session = self._session(inner=True)
             session.run(part)
             for held, index in zip(found, tensors, strict=True):
-                held.append(session.held(index).reshape(len(part), -1)[:count])
+                held.append(by_row(session.held(index), self.folds[index], len(part))[:count])
         return [np.concatenate(held) for held in found]
+
+    @cached_property
+    def folds(self) -> dict[int, int]:
+        """Where the rows of a batch lie in the activations, by tensor."""
+        return folds(self.graph)
 
     def _parts(self, z: np.ndarray) -> Iterator[tuple[int, np.ndarray, int]]:
         """Batches as the interpreter takes them: where each starts, its rows, and how many of them are no padding."""

@@ -187,7 +187,8 @@ def test_a_part_of_a_network_computes_what_the_whole_does() -> None:
     places, given = needed(model.graph, [network_input(model.graph), conv], [dense])
     assert given == (conv,), "the input is not needed once the first layer is known"
     assert [model.graph.ops[place].name for place in places] == ["MEAN", "FULLY_CONNECTED"]
-    part = Part(part_of(model.content, model.graph, [conv], [mean, dense]), kernels="xnnpack", threads=1)
+    content = part_of(model.content, model.graph, [conv], [mean, dense])
+    part = Part(content, kernels="xnnpack", threads=1, folds=model.folds, batch=1)
     found = part.run({conv: inner[conv]})
     np.testing.assert_array_equal(found[0], inner[mean])
     np.testing.assert_array_equal(found[1], inner[dense])
