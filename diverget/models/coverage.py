@@ -133,7 +133,7 @@ def _kind(op: Op, tensors: Mapping[int, Tensor], makers: Mapping[int, Op]) -> st
     return "weight-only int8" if stored in INTEGERS else "float32"
 
 
-def _lowered(graph: Graph) -> bool:
+def is_lowered(graph: Graph) -> bool:
     """Whether a fixed batch of volumes is held as several slices a row while 2-D convolutions go over it."""
     slices = {graph.tensors[op.outputs[0]].shape[0] for op in graph.ops if op.name == "CONV_2D"}
     return graph.fixed and len(graph.input_shape) == 4 and bool(slices - {graph.rows})
@@ -141,7 +141,7 @@ def _lowered(graph: Graph) -> bool:
 
 def _note(graph: Graph, kind: str, macs: Mapping[str, int], total: int, float_ops: list[tuple[str, int, int]]) -> str:
     said = []
-    if _lowered(graph):
+    if is_lowered(graph):
         said.append("3-D convolutions run lowered: as 2-D ones over gathered depth slices.")
     if kind == "float16":
         said.append("float16 is how the weights are stored; on CPUs the arithmetic is float32.")

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-SAME_RANGE = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "MAX_POOL_2D", "PAD", "TRANSPOSE")
+SAME_RANGE = (
+    "CONCATENATION", "EXPAND_DIMS", "MAX_POOL_2D", "PAD", "RESHAPE", "SQUEEZE", "STRIDED_SLICE", "TRANSPOSE",
+)  # fmt: skip
 """Operators whose kernels want the range of what comes in for what goes out."""
 
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
@@ -49,8 +51,9 @@ def wrong_range(content: bytes, tensor: int, factor: float) -> bytes:
     of_one_range = {tensor}
     for _ in network.operators:
         for op, name in zip(network.operators, names, strict=True):
-            if name in SAME_RANGE and of_one_range & {int(op.inputs[0]), int(op.outputs[0])}:
-                of_one_range |= {int(op.inputs[0]), int(op.outputs[0])}
+            joined = {*map(int, op.inputs if name == "CONCATENATION" else op.inputs[:1]), int(op.outputs[0])}
+            if name in SAME_RANGE and of_one_range & joined:
+                of_one_range |= joined
     for index in of_one_range:
         held = network.tensors[index].quantization
         held.scale = np.asarray(held.scale, dtype=np.float32) * np.float32(factor)
