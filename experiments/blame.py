@@ -10,9 +10,16 @@ from typing import Any
 import numpy as np
 
 from diverget.blame import FINDINGS, Layer, blame, keep_float, recalibrate
+from diverget.models import tflite
+from diverget.models.coverage import is_lowered
+from diverget.models.deployed import Deployed
+from diverget.models.graph import FLOAT_STEP
 from diverget.models.layers import Unreadable, share_compared
+from diverget.models.quantise import convert, quantisation
+from diverget.models.tflite import TFLiteModel
 from diverget.store import Store
-from experiments.kept_models import recorded
+from experiments.config.parts import KERAS_SUFFIXES
+from experiments.kept_models import load_kept, recorded
 from experiments.pairs import load_pair
 
 FILE = "blame.json"
@@ -61,6 +68,9 @@ def blame_run(root: Path, *, pair: str | None = None, most: int | None = None) -
     return [line for entry in entries if pair in (None, entry["pair"]) for line in _lines(entry)]
 
 
+LOWERED = "float32_lowered"
+"""The quantisation that lowers a network and quantises nothing."""
+
 COMPARED = 0.99
 """Below this share of work in layers that both networks have, blame says what it cannot see (engineering judgement)."""
 
@@ -82,19 +92,21 @@ def _entry(store: Store, pair: str, findings: Sequence[Mapping[str, Any]], most:
         return entry | {"note": "No findings in this run: nothing parted, so no layer is to blame."}
     sources, follow_ups = _patches(store, chosen)
     try:
-        both = load_pair(store, pair)
-        layers = blame(*both, sources, follow_ups)
-        compared = share_compared(*both)
+        reference, quantised = load_pair(store, pair)
+        reference, said = _compared_with(store, pair, reference, quantised, follow_ups)
+        layers = blame(reference, quantised, sources, follow_ups)
+        compared = share_compared(reference, quantised)
     except Unreadable as refused:
         return entry | {"note": str(refused)}
     told = "" if own else "No findings of this pair: looked at on the follow-ups of the run's other pairs."
+    told += said
     integers = any(layer.low is not None for layer in layers)
     if not integers:
         told += " No activation of this version is an integer: there is no range to saturate or to calibrate."
     if compared < COMPARED:
         told += (
             f" Only {100 * compared:.0f} % of the multiply-accumulates lie in layers that both networks have; what the "
-            "other layers cause, those of a lowered 3-D convolution say, is laid on the layers after them."
+            "other layers cause is laid on the layers after them."
         )
     return entry | {
         "note": told.strip(),
@@ -102,6 +114,64 @@ def _entry(store: Store, pair: str, findings: Sequence[Mapping[str, Any]], most:
         "keep_float": keep_float(layers) if integers else [],
         "recalibrate": recalibrate(layers),
     }
+
+
+def _compared_with(
+    store: Store, pair: str, reference: Deployed, quantised: Deployed, x: np.ndarray
+) -> tuple[Deployed, str]:
+    """The float network whose layers a quantised one is compared with, and what to say of it.
+
+    It is the reference itself, but for a lowered version that of `float32_lowered`: the layers of a 3-D convolution
+    and of its lowered form are not the same. The run may test it; else the reference's Keras file is converted.
+
+    Args:
+        x: raw patches (n, h, w, b) on which the two float networks must answer alike.
+    """
+    if not isinstance(quantised, TFLiteModel) or not isinstance(reference, TFLiteModel):
+        return reference, ""
+    if not is_lowered(quantised.graph) or is_lowered(reference.graph):
+        return reference, ""
+    try:
+        lowered = _lowered(store, pair, reference)
+    except (OSError, ValueError) as refused:
+        return reference, f" The reference has no lowered form to compare with: {refused}"
+    apart = float(np.abs(lowered.predict_proba(x) - reference.predict_proba(x)).max())
+    if not apart <= FLOAT_STEP:
+        return reference, (
+            f" The lowered form of the reference is {apart:.2g} in probability apart from it, so the layers are those "
+            "of the reference."
+        )
+    return lowered, " Layers are compared with those of the reference converted to float32_lowered."
+
+
+def _lowered(store: Store, pair: str, reference: TFLiteModel) -> TFLiteModel:
+    """The reference of a pair as `float32_lowered`.
+
+    Raises:
+        OSError, ValueError: the run keeps no Keras file, or it cannot be converted.
+    """
+    entries = recorded(store)
+    kept = next(entry["reference_model"]["file"] for entry in entries if entry["pair"] == pair)
+    for entry in entries:
+        if entry["reference_model"]["file"] == kept and entry["quantised_model"].get("quantisation") == LOWERED:
+            tested = load_kept(store, entry["quantised_model"])
+            assert isinstance(tested, TFLiteModel)
+            return tested
+    files = [store.path(f"models/{reference.name}{suffix}") for suffix in KERAS_SUFFIXES]
+    keras = next((file for file in files if file.is_file()), None)
+    if keras is None:
+        raise ValueError(
+            f"Expected the Keras network of {reference.name!r} in {store.path('models')}, got none of "
+            f"{', '.join(file.name for file in files)}; run with the Keras file as the reference."
+        )
+    file = convert(keras, quantisation(LOWERED), calibration=None, cache=store.root.parent / "cache")
+    return tflite.load(
+        file,
+        preprocessing=reference.preprocessing,
+        name=f"{reference.name}.{LOWERED}",
+        kernels=reference.kernels,
+        threads=reference.threads,
+    )
 
 
 def _row(layer: Layer) -> dict[str, Any]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from diverget.models import tflite
+from diverget.models import quantise, tflite
+from diverget.models.child import run as run_child
 from diverget.models.preprocessing import identity
 from diverget.store import Store
 from experiments.blame import blame_run
@@ -19,7 +22,7 @@ from experiments.record import read
 from experiments.record.contents import CONTENTS, check
 from experiments.report import environment
 from experiments.sections.blame import blame as section
-from tests.diverget.models import networks
+from tests.diverget.models import networks, volumes
 from tests.experiments import fake_run
 from tests.experiments.small import GOLDEN, diverget
 
@@ -48,12 +51,17 @@ def put_together(root: Path, *, findings: int = FINDINGS) -> Path:
     ]
     store.write_json("models.json", {"references": [], "pairs": pairs})
     store.write_json("manifest.json", {"schema": 1})
-    x = networks.patches(FINDINGS, seed=3)[0]
+    write_findings(root, networks.patches(FINDINGS, seed=3)[0][:findings], margin=1)
+    return root
+
+
+def write_findings(root: Path, x: np.ndarray, *, margin: int) -> None:
+    """Findings of the pair float/int8: patches x (n, h, w, b) and, as follow-ups, ten times as much of them."""
     rows = []
-    for i, source in enumerate(x[:findings]):
-        padded = np.pad(source, ((1, 1), (1, 1), (0, 0)))
-        store.write_arrays(
-            f"findings/{i}.npz", {"source": padded, "margins": np.array([1]), "follow_up": source * np.float32(10)}
+    for i, source in enumerate(x):
+        padded = np.pad(source, ((margin, margin), (margin, margin), (0, 0)))
+        Store(root).write_arrays(
+            f"findings/{i}.npz", {"source": padded, "margins": np.array([margin]), "follow_up": source * np.float32(10)}
         )
         row = {"finding": i, "pair": "float/int8", "confirmed": True, "control": False, "severity": 1.0 - i / 10}
         rows.append(row | {"file": f"findings/{i}.npz"})
@@ -62,7 +70,6 @@ def put_together(root: Path, *, findings: int = FINDINGS) -> Path:
          "severity": pa.float64(), "file": pa.string()}
     )  # fmt: skip
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), root / "findings.parquet")
-    return root
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +95,48 @@ def test_the_file_tells_every_pair_and_the_lines_the_first_layers(run: Path) -> 
     blame_run(run, pair="float/int8", most=2)
     again = json.loads((run / "blame.json").read_text())["pairs"]
     assert again[0]["findings"] == [4, 3] and again[1] == borrowed, "the other pair's entry stays"
+
+
+@pytest.mark.slow
+def test_a_lowered_version_is_compared_with_the_reference_lowered(tmp_path: Path) -> None:
+    """Converted from the Keras file that the run keeps, taken from the run where it tests it, missed without both."""
+    networks.require_tensorflow()
+    root = tmp_path / "run"
+    store, models = Store(root), root / "models"
+    models.mkdir(parents=True)
+    keras = models / "float.keras"
+    written = {str(keras): ["keras", "hybridsn", [[9, 9, 15, 1], 4]]}
+    run_child(volumes.write, {"networks": written}, **networks.SAID, timeout=600)
+    x = np.random.default_rng(3).normal(size=(8, 9, 9, 15)).astype(np.float32)
+    sides = {}
+    for label, way in (("float", "float32"), ("float.low", "float32_lowered"), ("float.int8", "int8_lowered")):
+        made = quantise.convert(keras, quantise.quantisation(way), calibration=x[..., None], cache=tmp_path / "cache")
+        (models / f"{label}.tflite").write_bytes(made.read_bytes())
+        identity("hwb1").save(models / f"{label}.json")
+        model = tflite.load(made, preprocessing=identity("hwb1"), name=label)
+        sides[label] = {"file": f"models/{label}.tflite", "digest": model.digest, "quantisation": way}
+    pairs = [
+        {"pair": f"float/{way}", "control": False, "reference_model": sides["float"], "quantised_model": sides[label]}
+        for way, label in (("int8", "float.int8"), ("low", "float.low"))
+    ]
+    store.write_json("manifest.json", {"schema": 1})
+    write_findings(root, x[:3], margin=0)
+
+    def told(tested: int) -> dict[str, Any]:
+        store.write_json("models.json", {"references": [], "pairs": pairs[:tested]})
+        blame_run(root, pair="float/int8")
+        (entry,) = (e for e in store.read_json("blame.json")["pairs"] if e["pair"] == "float/int8")
+        return dict(entry)
+
+    converted = told(1)
+    assert converted["note"] == "Layers are compared with those of the reference converted to float32_lowered."
+    assert [len(layer["shape"]) for layer in converted["layers"] if layer["operator"] == "CONV_2D"].count(4) == 3
+    keras.unlink()
+    assert told(2) == converted, "the run has that version itself"
+    alone = told(1)
+    assert "no lowered form to compare with: Expected the Keras network of 'float' in" in alone["note"]
+    assert re.search(r"Only \d+ % of the multiply-accumulates lie in layers that both", alone["note"])
+    assert len(alone["layers"]) < len(converted["layers"])
 
 
 def test_a_run_without_findings_blames_nothing(tmp_path: Path) -> None:
