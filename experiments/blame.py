@@ -21,6 +21,7 @@ from diverget.store import Store
 from experiments.config.parts import KERAS_SUFFIXES
 from experiments.kept_models import load_kept, recorded
 from experiments.pairs import load_pair
+from experiments.wording import ending
 
 FILE = "blame.json"
 SHOWN = 3
@@ -200,12 +201,12 @@ def _lines(entry: Mapping[str, Any]) -> list[str]:
         seen = layer["findings"]
         lines.append(
             f"  {place}. layer {layer['index']} {layer['operator']}: own error {_decibels(seen['own_sqnr'])}, effect "
-            f"{100 * seen['effect']:.0f} %, {seen['parted']} part here{_ranges(seen)}  {layer['tensor'][:60]}"
+            f"{100 * seen['effect']:.0f} %, {seen['parted']} part here{_ranges(seen)}  {ending(layer['tensor'], 60)}"
         )
     if entry["recalibrate"]:
-        lines.append(f"  calibrate anew: {', '.join(name[:40] for name in entry['recalibrate'])}")
+        lines.append(f"  calibrate anew: {', '.join(ending(name, 40) for name in entry['recalibrate'])}")
     if entry["keep_float"]:
-        lines.append(f"  keep in float: {', '.join(name[:40] for name in entry['keep_float'])}")
+        lines.append(f"  keep in float: {', '.join(ending(name, 40) for name in entry['keep_float'])}")
     return lines
 
 

@@ -250,14 +250,23 @@ def export(
     ] = None,
     finding: Annotated[int | None, typer.Option("--finding", help="one finding, by its number")] = None,
 ) -> None:
-    """Write the findings as plain inputs for a device: a replay kit with the networks and a script of its own."""
+    """Write the findings as plain inputs for a device: a replay kit with the networks and a script of its own.
+
+    A kit that is there already is replaced.
+    """
     from experiments.export import export as written
+    from experiments.export import held
+    from experiments.wording import plural
 
     with _told():
         _require_run(run_directory)
         place = out if out is not None else run_directory / "kit"
+        before = held(place)
         manifest = written(run_directory, place, finding)
-        typer.echo(f"{len(manifest['findings'])} findings, {len(manifest['cases'])} cases: {place / 'README.txt'}")
+        if before is not None:
+            typer.echo(f"The earlier kit of {plural(before, 'finding')} in {place} is replaced.")
+        told = f"{plural(len(manifest['findings']), 'finding')}, {plural(len(manifest['cases']), 'case')}"
+        typer.echo(f"{told}: {place / 'README.txt'}")
 
 
 def _require_run(place: Path) -> None:

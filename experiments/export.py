@@ -28,7 +28,7 @@ PLAIN = {"replay_kit.py": "replay.py", "replay_kit.txt": "README.txt"}
 def export(root: Path, out: Path, number: int | None) -> dict[str, Any]:
     """Write the confirmed findings of the run in `root` (or one of them) as a kit into `out`; its manifest.
 
-    A kit that is there already is replaced.
+    A kit holds what the last export asked for: one that is there already is replaced.
 
     Raises:
         ValueError: the run has no findings yet, none that is confirmed, or none of that number; `out` holds something
@@ -92,6 +92,14 @@ def _make_room(out: Path) -> None:
     for name in ("findings", "models"):
         shutil.rmtree(out / name, ignore_errors=True)
     out.mkdir(parents=True, exist_ok=True)
+
+
+def held(out: Path) -> int | None:
+    """The number of findings of the kit in the folder `out`; None where there is no kit."""
+    if not _is_kit(out / "manifest.json"):
+        return None
+    findings = json.loads((out / "manifest.json").read_text(encoding="utf-8")).get("findings")
+    return len(findings) if isinstance(findings, list) else 0
 
 
 def _is_kit(manifest: Path) -> bool:

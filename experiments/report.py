@@ -36,7 +36,7 @@ def environment() -> Environment:
     )
     env.globals["interval"] = wording.interval
     for speak in (wording.count, wording.large, wording.number, wording.percent, wording.size, wording.seconds,
-                  wording.plural, wording.points, wording.listed):  # fmt: skip
+                  wording.ending, wording.plural, wording.points, wording.listed):  # fmt: skip
         env.filters[speak.__name__] = speak
     return env
 

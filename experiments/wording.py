@@ -37,6 +37,11 @@ def plural(value: int, one: str, many: str | None = None) -> str:
     return f"{count(value)} {one if value == 1 else many or one + 's'}"
 
 
+def ending(name: str, most: int) -> str:
+    """The end of a name longer than `most` signs, behind an ellipsis: the ends tell the layers of a network apart."""
+    return name if len(name) <= most else f"…{name[len(name) - most + 1 :]}"
+
+
 def share(value: float) -> str:
     """A share as per cent without the sign: two digits below 1, one decimal above, two from 99; 100 only for all."""
     percent = 100 * value

@@ -22,6 +22,7 @@ from experiments.record import read
 from experiments.record.contents import CONTENTS, check
 from experiments.report import environment
 from experiments.sections.blame import blame as section
+from experiments.wording import ending
 from tests.diverget.models import networks, volumes
 from tests.experiments import fake_run
 from tests.experiments.small import GOLDEN, diverget
@@ -95,6 +96,16 @@ def test_the_file_tells_every_pair_and_the_lines_the_first_layers(run: Path) -> 
     blame_run(run, pair="float/int8", most=2)
     again = json.loads((run / "blame.json").read_text())["pairs"]
     assert again[0]["findings"] == [4, 3] and again[1] == borrowed, "the other pair's entry stays"
+
+
+def test_the_ends_of_long_names_are_printed(run: Path) -> None:
+    """The golden dense layer's name is longer than what is printed to keep it in float."""
+    lines = blame_run(run)
+    store = Store(run).read_json("blame.json")["pairs"][0]
+    (kept,) = (line for line in lines if line.startswith("  keep in float: ") and lines.index(line) < 6)
+    for shown, name in zip(kept.partition(": ")[2].split(", "), store["keep_float"], strict=True):
+        assert len(shown) <= 40 and name.endswith(shown.removeprefix("…")) and (shown == name or shown[0] == "…")
+    assert ending("functional_3/conv2d_3/BiasAdd", 17) == "…conv2d_3/BiasAdd" and ending("abc", 3) == "abc"
 
 
 @pytest.mark.slow

@@ -170,10 +170,13 @@ def test_other_kernels_are_asked_on_demand(exported: Path) -> None:
 
 def test_one_finding_and_the_same_bytes_again(finished: Path, exported: Path, tmp_path: Path) -> None:
     kit = tmp_path / "kit"
-    assert diverget("export", finished, "--out", kit, "--finding", "1").returncode == 0
+    first = diverget("export", finished, "--out", kit, "--finding", "1")
+    assert first.returncode == 0 and first.stdout.splitlines() == [f"1 finding, 4 cases: {kit / 'README.txt'}"]
     assert [path.name for path in (kit / "findings").iterdir()] == ["0001"]
     assert {case["finding"] for case in manifest(kit)["cases"]} == {1}
-    assert diverget("export", finished, "--out", kit).returncode == 0
+    whole = diverget("export", finished, "--out", kit)
+    assert whole.returncode == 0
+    assert whole.stdout.splitlines()[0] == f"The earlier kit of 1 finding in {kit} is replaced."
 
     def content(place: Path) -> dict[str, bytes]:
         return {str(p.relative_to(place)): p.read_bytes() for p in sorted(place.rglob("*")) if p.is_file()}
