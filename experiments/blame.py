@@ -200,8 +200,9 @@ def _lines(entry: Mapping[str, Any]) -> list[str]:
     for place, layer in enumerate(entry["layers"][:SHOWN], start=1):
         seen = layer["findings"]
         lines.append(
-            f"  {place}. layer {layer['index']} {layer['operator']}: own error {_decibels(seen['own_sqnr'])}, effect "
-            f"{100 * seen['effect']:.0f} %, {seen['parted']} part here{_ranges(seen)}  {ending(layer['tensor'], 60)}"
+            f"  {place}. layer {layer['index']} {layer['operator']}: own error {_decibels(seen['own_sqnr'])}, "
+            f"{_decibels(seen['avoidable'])} avoidable, effect {100 * seen['effect']:.0f} %, {seen['parted']} part here"
+            f"{_ranges(seen)}  {ending(layer['tensor'], 60)}"
         )
     if entry["recalibrate"]:
         lines.append(f"  calibrate anew: {', '.join(ending(name, 40) for name in entry['recalibrate'])}")

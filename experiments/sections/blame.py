@@ -52,20 +52,21 @@ def _plot(name: str, ranked: Sequence[Row], *, number_of: int) -> Plot:
     first = ranked[0]
     own = first["findings"]["own_sqnr"]
     marked = first["index"] if own is not None else None
-    told = f"layer {marked}, {first['operator']}, with {number(own)} dB" if own is not None else "none"
+    told = f"layer {marked}, {first['operator']}, with {number(own)} dB of its own" if own is not None else "none"
     svg = layer_lines(
         sorted(ranked, key=lambda layer: layer["index"]),
         marked,
         name=f"blame-{number_of}",
         label=(
-            f"Signal to quantisation noise of the layers of {name}, on sources and on findings; the layer of the "
-            f"least own signal to noise is {told}."
+            f"Signal to quantisation noise of the layers of {name}, on sources and on findings; the layer "
+            f"blamed first is {told}."
         ),
     )
     saturated = max((layer["findings"]["saturation"] or 0.0 for layer in ranked), default=0.0)
     reading = (
         "Lines: signal to noise of each layer's activations, all errors before it included, so they fall where error "
-        "comes in. Crosses: each layer alone, on findings. The marked layer errs most by itself. "
+        "comes in. Crosses: each layer alone, on findings. The marked layer errs furthest beyond what "
+        "rounding must cost. "
         + (
             f"Bars: share of its integers that saturate on findings, {percent(saturated)} at the most."
             if any(layer["low"] is not None for layer in ranked)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from diverget import blame as module
-from diverget.blame import Layer, blame, keep_float, parting, recalibrate, representable
+from diverget.blame import Layer, avoidable, blame, keep_float, parting, recalibrate, representable
 from diverget.models import tflite
 from diverget.models.cut import Part, needed, part_of
 from diverget.models.graph import Tensor
@@ -75,7 +75,8 @@ def test_the_network_as_converted_is_blamed_elsewhere() -> None:
     ]  # fmt: skip
     assert min(layer.findings.own_sqnr for layer in layers) > 25
     assert sum(layer.findings.effect for layer in layers) == pytest.approx(1)
-    assert layers[0].findings.own_sqnr <= layers[1].findings.own_sqnr
+    beyond = [layer.sources.avoidable + layer.findings.avoidable for layer in layers]
+    assert beyond == sorted(beyond, reverse=True) and max(beyond) < 2 * 6, "less than a bit beyond one rounding"
 
 
 def test_a_planted_fault_is_no_fault_of_the_layers_after_it(tmp_path: Path) -> None:
@@ -152,6 +153,26 @@ def test_own_error_and_signal_to_noise_are_those_of_the_formula() -> None:
     assert first.sources.unused == pytest.approx(1 - (steps.max() - steps.min()) / 255)
 
 
+def test_the_avoidable_error_is_what_lies_above_one_rounding() -> None:
+    """Row by row in plain Python; rounding a uniform signal in its own range has none, four times the step 12 dB."""
+    rng = np.random.default_rng(1)
+    signal = rng.uniform(-1, 1, (6, 4000)) * np.array([[1], [1], [1], [1], [1], [3]])
+    span, step = (-1.0, 1.0), 2 / 255
+    ends = np.stack([signal.min(axis=1), signal.max(axis=1)])
+    for factor, expected in ((1, 0.0), (4, 12.04)):
+        noise = np.mean((np.rint(signal / (factor * step)) * factor * step - signal) ** 2, axis=1)
+        each = []
+        for row, (low, high) in zip(noise, ends.T, strict=True):
+            best = (max(high, span[1], 0) - min(low, span[0], 0)) / 255
+            each.append(10 * np.log10(row / (best**2 / 12)))
+        assert avoidable(noise, ends, span) == pytest.approx(np.mean(each))
+        assert np.mean(each[:5]) == pytest.approx(expected, abs=0.1)
+        assert each[5] == pytest.approx(expected - 9.54, abs=0.1), "a patch of three times the span may step that far"
+    assert avoidable(np.zeros(6), ends, span) is None
+    assert avoidable(np.array([0.0, step**2 / 12]), ends[:, :2], span) == pytest.approx(module.LEAST / 2, abs=0.1)
+    assert avoidable(np.ones(1), np.zeros((2, 1)), (0.0, 0.0)) is None, "nothing is represented"
+
+
 def test_the_steps_of_the_answer_and_where_a_row_leaves() -> None:
     """Three layers, two rows of two classes, reckoned by hand; a common shift of all classes is no step."""
     answers = np.array(
@@ -212,7 +233,7 @@ def test_models_without_layers_to_read_are_refused() -> None:
 
 
 def made(index: int, own: float | None, effect: float) -> Layer:
-    seen = module.Seen(30.0, own, 0.1, 0.0, 0.0, 0.0, 0.0, effect, 0)
+    seen = module.Seen(30.0, own, 3.0, 0.1, 0.0, 0.0, 0.0, 0.0, effect, 0)
     return Layer(index, "CONV_2D", f"q{index}", f"f{index}", (3,), 0.0, 1.0, False, ("next",), seen, seen)
 
 

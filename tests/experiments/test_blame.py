@@ -183,3 +183,7 @@ def test_the_section_names_the_layer_and_shows_the_picture(run: Path, tmp_path: 
     page = rendered()
     assert "<b>layer 0, QUANTIZE</b>" in page and 'id="blame-0-' in page and 'aria-label="Signal to' in page
     assert page.count("<tr><th>") == 4 and page == rendered()
+    for layer in entry["layers"]:
+        del layer["sources"]["avoidable"], layer["findings"]["avoidable"]
+    (place / "blame.json").write_text(json.dumps({"pairs": [entry]}))
+    assert rendered().count("<tr><th>") == 4, "a file without the avoidable error is shown as well"
