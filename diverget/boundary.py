@@ -3,12 +3,13 @@
 On a ray both models keep the class at neutral and, if the ray is worth anything, have left it at its end. In between
 the reference leaves at a dose t_f and the quantised model at t_q; every dose between the two is a disagreement,
 REVEALED where t_q < t_f. The log-odds of the class against its strongest rival fall through 0 there, so a few looks
-find the crossing. Far from it the reference alone is asked, at half the price, but for the end of a ray. The
-difference of the two models' log-odds near the crossing tells which of them leaves first long before the two crossings
-are told apart: rays on which the reference leaves first are dropped there. Later rays grow from the
-one on which the quantised model fell behind most, or from that of another patch of the class with a finding; so what is
-found for a patch depends on the patches it is searched beside. Where a ray crosses more than once, the crossing taken
-is one between the last dose seen to hold and the first seen to have left.
+find the crossing. Far from it the reference alone is asked, at half the price, but for the end of a ray. The difference
+of the two models' log-odds near the crossing tells which of them leaves first long before the two crossings are told
+apart: rays on which the reference leaves first are dropped there. Later rays are bred by pymoo's operators from the
+best so far, the one with the mildest finding or on which the quantised model fell behind most, or from that of another
+patch of the class with a finding; so what is found for a patch depends on the patches it is searched beside. Where a
+ray crosses more than once, the crossing taken is one between the last dose seen to hold and the first seen to have
+left.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from functools import partial
 
 import numpy as np
 
+from diverget.evolution.genetic import bred
 from diverget.lockstep import UNJUDGED, Arena, Asked, Seen
-from diverget.outcome import Outcome, taken
+from diverget.outcome import Evidence, Outcome, taken
 from diverget.problem import Problem
-from diverget.rays import along, milder, reach
+from diverget.rays import MOST_TRIES, along, guess, milder
 from diverget.space import Space
 
 STEEP = 16.0
@@ -56,11 +58,8 @@ the two disagree between the crossings, though quantisation alone is not to blam
 SPARSE = (0.0, 0.3, 0.6)
 """Of a new ray so many strengths are left neutral, one of these shares at random: chains of few steps are milder."""
 
-MUTATED = 0.25
-"""Share of the coordinates of a grown ray that are drawn anew; the others move by"""
-
-MOVED = 0.05
-"""this standard deviation, in the unit cube."""
+FARTHER = 1.05
+"""A guessed end at which the limits hold is moved on where that lengthens the ray by so much."""
 
 BEYOND = 1.15
 """Log-odds that have not reached 0 are drawn on in a straight line, to this many times as far as it says."""
@@ -98,9 +97,8 @@ def walk(arena: Arena, *, lent: float) -> Generator[Asked, Seen, None]:
         if len(new):
             lender = lenders(new, arena.classes, np.isfinite(severity), arena.rng, share=lent)
             rays.u[new], grown = proposed(problem, best[lender], np.isfinite(best_gap[lender]), arena.rng)
-            # How far a grown ray reaches is asked only where it turns out to leave the limits.
-            ends, drawn = milder(space, rays.u[new], severity[new]), new[~grown]
-            ends[~grown] = reach(problem, rays.u[drawn], arena.members[drawn], most=ends[~grown])
+            # How far a ray reaches is learnt from the looks at it.
+            ends = milder(problem, rays.u[new], severity[new])
             first = np.where(grown, np.minimum(best_dose[lender], ends), ends)
             rays.start(new, ends, first, neutral_odds[new], neutral_behind[new])
             fresh[new], aimed[new] = False, False
@@ -111,10 +109,10 @@ def walk(arena: Arena, *, lent: float) -> Generator[Asked, Seen, None]:
         act, doses = act[seen.rows], doses[seen.rows]
         shown = seen.evidence.shown
         beyond = act[~shown]
-        far = reach(problem, rays.u[beyond], arena.members[beyond], most=doses[~shown])
-        # A ray that leaves the limits and comes back, or on which no dose comes nearer to them, is not followed.
-        fresh[beyond] = (far <= rays.low[beyond]) | (far >= doses[~shown]) | np.isfinite(rays.high[beyond])
-        rays.shorten(beyond, far)
+        rays.shorten(beyond, doses[~shown], taken(seen.evidence, ~shown), problem)
+        # A ray that leaves the limits and comes back, or on which no dose is found that holds them, is not followed.
+        lost = (rays.end[beyond] <= rays.low[beyond]) | (rays.tries[beyond] >= MOST_TRIES)
+        fresh[beyond] = lost | np.isfinite(rays.high[beyond])
         act, dose, outcomes, evidence = act[shown], doses[shown], seen.outcomes[shown], taken(seen.evidence, shown)
         own, half = arena.classes[act], outcomes == UNJUDGED
         odds_f, top_f = log_odds(evidence.reference, own)
@@ -128,6 +126,7 @@ def walk(arena: Arena, *, lent: float) -> Generator[Asked, Seen, None]:
         found = outcomes == Outcome.REVEALED
         severity[act[found]] = np.minimum(severity[act[found]], evidence.severity[found])
 
+        rays.lengthen(act, dose, evidence, problem)
         unreached = (middle > 0) & (dose >= rays.end[act])
         at_crossing = rays.drawn_on(act, middle, behind)
         rays.tell(act, dose, middle, behind)
@@ -164,6 +163,9 @@ class _Rays:
 
     u: np.ndarray
     end: np.ndarray
+    most: np.ndarray
+    over: np.ndarray
+    over_spare: np.ndarray
     first: np.ndarray
     low: np.ndarray
     high: np.ndarray
@@ -174,22 +176,33 @@ class _Rays:
     last_behind: np.ndarray
     side: np.ndarray
     looks: np.ndarray
+    tries: np.ndarray
 
     @classmethod
     def none(cls, n: int, d: int) -> _Rays:
-        end, first, low, high, odds_start, odds_low, odds_high, last_odds, behind = np.zeros((9, n))
-        side, looks = np.zeros((2, n), dtype=np.int64)
-        odds = odds_start, odds_low, odds_high, last_odds, behind
-        return cls(np.zeros((n, d)), end, first, low, high, *odds, side, looks)
+        return cls(np.zeros((n, d)), *np.zeros((12, n)), *np.zeros((3, n), dtype=np.int64))
 
     def start(self, rows: np.ndarray, end: np.ndarray, first: np.ndarray, odds: np.ndarray, behind: np.ndarray) -> None:
-        self.end[rows], self.first[rows], self.low[rows], self.high[rows] = end, first, 0.0, np.inf
+        self.end[rows], self.most[rows], self.first[rows] = end, end, first
+        self.over[rows], self.over_spare[rows] = np.inf, np.nan
+        self.low[rows], self.high[rows] = 0.0, np.inf
         self.odds_start[rows], self.odds_low[rows] = odds, odds
         self.last_odds[rows], self.last_behind[rows] = odds, behind
-        self.side[rows], self.looks[rows] = 0, 0
+        self.side[rows], self.looks[rows], self.tries[rows] = 0, 0, 0
 
-    def shorten(self, rows: np.ndarray, end: np.ndarray) -> None:
+    def shorten(self, rows: np.ndarray, dose: np.ndarray, evidence: Evidence, problem: Problem) -> None:
+        """The limits are left at `dose`: the end is guessed to lie before it."""
+        end, spare = guess(problem, evidence, dose, self.over[rows], self.over_spare[rows])
+        self.over[rows], self.over_spare[rows] = dose, spare
         self.end[rows], self.first[rows] = end, np.minimum(self.first[rows], end)
+        self.tries[rows] += 1
+
+    def lengthen(self, rows: np.ndarray, dose: np.ndarray, evidence: Evidence, problem: Problem) -> None:
+        """The limits hold at `dose`: an end that was guessed too near is moved on."""
+        end, _ = guess(problem, evidence, dose, self.over[rows], self.over_spare[rows])
+        end = np.minimum(end, np.minimum(self.most[rows], (self.over[rows] + dose) / 2))
+        farther = (dose >= self.end[rows]) & (end > FARTHER * dose)
+        self.end[rows[farther]] = end[farther]
 
     def next_dose(self, rows: np.ndarray) -> np.ndarray:
         low, high, end = self.low[rows], self.high[rows], self.end[rows]
@@ -256,8 +269,8 @@ def moved_along(space: Space) -> np.ndarray:
 def proposed(
     problem: Problem, best: np.ndarray, known: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The ends of new rays, (r, d), and which of them grew from the best one so far, where it is known; the others are
-    drawn from the whole cube."""
+    """The ends of new rays, (r, d), and which of them grew: children of a drawn one and the best one so far, where that
+    is known; the others are drawn from the whole cube."""
     space = problem.space
     rows, d = best.shape
     neutral, used = space.neutral(), moved_along(space)
@@ -267,9 +280,8 @@ def proposed(
     dropped &= ~(dropped | ~used).all(axis=1, keepdims=True)  # a ray leads somewhere
     new = np.where(dropped, neutral, new)
     new[:, strengths & ~used] = neutral[strengths & ~used]
-    drawn_anew = rng.random((rows, d)) < MUTATED
-    nudged = np.clip(best + MOVED * rng.standard_normal((rows, d)), 0, 1)
-    grown = np.where(drawn_anew | (strengths & ~used), new, nudged)
+    grown = bred(best, new, rng)
+    grown[:, strengths & ~used] = neutral[strengths & ~used]
     local = known & (rng.random(rows) < LOCAL)
     ends = np.where(local[:, None], grown, new)
     return ends, local

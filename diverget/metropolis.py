@@ -43,7 +43,7 @@ def metropolis(arena: Arena) -> Generator[Asked, Seen, None]:
         act = np.flatnonzero(arena.active)
         relation = from_the_last(useful[act], tried[act], last[act], arena.rng)
         ends = moved(chain[act], slot_of == relation[:, None], arena.rng)
-        dose = reach(problem, ends, members[act], most=milder(space, ends, mildest[act]))
+        dose = reach(problem, ends, members[act], most=milder(problem, ends, mildest[act]))
         u = along(space, ends, dose)
         # What decodes to no distortion, or to what the chain is, would tell nothing.
         values, held = space.decode(u), space.decode(chain[act])

@@ -7,6 +7,7 @@ from collections.abc import Generator
 import numpy as np
 
 from diverget.lockstep import MOST_BARREN, Arena, Asked, Seen
+from diverget.outcome import Evidence
 from diverget.problem import Problem
 from diverget.space import Space
 
@@ -42,10 +43,36 @@ def along(space: Space, u: np.ndarray, t: np.ndarray) -> np.ndarray:
     return points
 
 
-def milder(space: Space, u: np.ndarray, severity: np.ndarray) -> np.ndarray:
-    """The doses (r,) in [0, 1] up to which the rays to `u` (r, d) are milder than `severity` (r,) by `MILDER`."""
-    whole = space.severity(space.decode(u))
-    return np.asarray(np.minimum(1.0, MILDER * severity / np.maximum(whole, 1e-12)))
+def milder(problem: Problem, u: np.ndarray, severity: np.ndarray) -> np.ndarray:
+    """The doses (r,) in [0, 1] up to which the rays to `u` (r, d) are milder than `severity` (r,) by `MILDER`, and
+    within a limit on it."""
+    bounds = {bounded.limit.name: bounded.bound for bounded in problem.limits}
+    whole = np.maximum(problem.space.severity(problem.space.decode(u)), 1e-12)
+    within = (1 - 1e-9) * bounds.get("severity", np.inf)
+    return np.asarray(np.minimum(1.0, np.minimum(MILDER * severity, within) / whole))
+
+
+def guess(
+    problem: Problem, evidence: Evidence, dose: np.ndarray, over: np.ndarray, over_spare: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where on each ray the limits are just held, after a look at `dose` (r,), and the dB `spare` there were.
+
+    Where values move in proportion to the dose, 20 dB are a factor of ten; a second dose on the ray tells better. Where
+    other limits than that on PSNR are left, half the dose.
+
+    Args:
+        over, over_spare: (r,) a dose that left the limits, inf without one, and its dB.
+    """
+    bound = next((bounded.bound for bounded in problem.limits if bounded.limit.name == "psnr"), None)
+    if bound is None:
+        spare = np.full(len(dose), np.nan)
+        return np.where(evidence.within, np.inf, dose / 2), spare
+    spare = np.clip(evidence.psnr - bound, -60.0, 60.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        slope = (spare - over_spare) / np.log10(over / dose)
+    slope = np.clip(np.where(np.isfinite(slope), slope, 20.0), 10.0, 40.0)
+    onward = dose * 10 ** ((spare - SLACK) / slope)
+    return np.where(evidence.within | (spare < 0), onward, dose / 2), spare
 
 
 def reach(problem: Problem, u: np.ndarray, patches: np.ndarray, *, most: float | np.ndarray = 1.0) -> np.ndarray:

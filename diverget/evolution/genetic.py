@@ -194,6 +194,30 @@ def crossed(streams: Streams, patches: np.ndarray, matings: np.ndarray, parents:
     return np.where(executed[:, None], born, parents)
 
 
+def bred(best: np.ndarray, drawn: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Children (r, d) of rays that proved good and drawn ones, by the crossover and the mutation of pymoo's `GA`.
+
+    The best ray with Gaussian steps and a quarter of its coordinates drawn anew did as well (measured).
+    """
+    from pymoo.operators.crossover.sbx import cross_sbx
+    from pymoo.operators.mutation.pm import mut_pm
+
+    rows, d = best.shape
+    least, most, every = np.zeros(d), np.ones(d), np.ones((rows, 1))
+    children = cross_sbx(
+        np.stack([best, drawn]),
+        least,
+        most,
+        CROSSOVER_ETA * every,
+        CROSSED_GENES * every,
+        SWAPPED_GENES * every,
+        eps=TOO_CLOSE,
+        random_state=rng,
+    )
+    chance = np.full(rows, min(0.5, 1 / d))
+    return np.asarray(mut_pm(children[0], least, most, np.full(rows, MUTATION_ETA), chance, True, random_state=rng))
+
+
 def _both_feasible(people: Population, patch: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.asarray((people.violation[patch, left] <= 0) & (people.violation[patch, right] <= 0))
 

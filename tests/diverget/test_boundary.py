@@ -210,10 +210,18 @@ def test_rays_leave_relations_that_jump_alone(scene: Scene, pool: ThreadPoolExec
 def test_where_nothing_came_for_long_a_disagreement_of_either_order_is_taken(
     smooth: Problem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    on = walked(smooth, budget=200)
-    monkeypatch.setattr("diverget.boundary.LATE", np.inf)
-    off = walked(smooth, budget=200)
-    assert (on.apart != NEVER).sum() > (off.apart != NEVER).sum()
+    """Where the quantised model favours a class, the reference leaves that class first on every ray."""
+    classes = smooth.reference_source.argmax(axis=1)
+    found = {100: 0, np.inf: 0}
+    for favoured in np.unique(classes):
+        bias = smooth.reference.bias + 0.0015 * (np.arange(smooth.reference.classes) == favoured)  # type: ignore[attr-defined]
+        partial = replace(smooth.reference, name="partial", bias=bias)  # type: ignore[type-var]
+        problem = replace(smooth, quantised=partial, quantised_source=partial.predict_proba(smooth.patches.source()))
+        for late in found:
+            monkeypatch.setattr("diverget.boundary.LATE", late)
+            trace = walked(problem, budget=200)
+            found[late] += (trace.apart[classes[trace.members] == favoured] != NEVER).sum()
+    assert found[100] > 2 * found[np.inf], found
 
 
 def test_what_the_quantised_model_leaves_where_the_reference_stays_is_found(smooth: Problem) -> None:
@@ -228,9 +236,9 @@ def test_what_the_quantised_model_leaves_where_the_reference_stays_is_found(smoo
         quantised=quantised,
         quantised_source=smooth.reference_source,
     )
-    trace = walked(problem, budget=40)
-    assert len(trace.members) >= 10
-    assert (trace.revealed != NEVER).mean() > 0.6
+    traces = [walked(problem, budget=40, seed=seed) for seed in range(4)]
+    assert len(traces[0].members) >= 10
+    assert np.mean([(trace.revealed != NEVER).mean() for trace in traces]) > 0.5
 
 
 def _outside_the_island(evidence: Evidence) -> np.ndarray:
