@@ -63,5 +63,6 @@ ARMS = (
     NamedArm("dflare_any_step", dflare("any_step"), False, "DFLARE without a fitness: every mutant is accepted."),
     NamedArm("diffchaser_basic", diffchaser("basic"), False, "DiffChaser's genetic algorithm, basic fitness."),
     NamedArm("diffchaser", diffchaser("k_uncertainty"), False, "DiffChaser with k-uncertainty.", classes=3),
+    NamedArm("diffchaser_targeted", diffchaser("targeted"), False, "DiffChaser towards a class drawn for each patch."),
 )
 """A new arm is a generator (see `diverget.lockstep`) and one name here."""

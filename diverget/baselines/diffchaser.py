@@ -21,7 +21,9 @@ Settings and where they come from. The authors' code is not public; what is know
 
 What else is ours: the one that stays is not shown again, since it would cost queries and tell nothing. An individual on
 which the two disagree and which the engine does not count (outside the limits, tied, the reference moved) is bred from
-like any other. A targeted search pulls towards its class, and is stopped by any disagreement.
+like any other. A targeted search pulls towards its class, and is stopped by any disagreement. Without a class each
+patch is given one, drawn from those that are not its own: the "average case" of Carlini and Wagner, Towards evaluating
+the robustness of neural networks, IEEE S&P 2017.
 
 Memory: four populations of the patches under way (parents, children, the engine's copy, and those still active apart
 from those that were done), in at most `HELD_BYTES` (256 MiB): at 11 × 11 × 200 values and 50 individuals 13 patches at
@@ -56,7 +58,7 @@ BLOCK_VALUES = 1 << 20
 
 @dataclass(frozen=True)
 class Settings:
-    """What the search is run with; the arguments of `diffchaser`. One of `k` and `target` is None."""
+    """What the search is run with; the arguments of `diffchaser`. `k` is None with "targeted"."""
 
     k: int | None
     target: int | None
@@ -84,7 +86,8 @@ def diffchaser(
         fitness: "basic": the gap between the first and the second probability; "k_uncertainty": between the first and
             the k-th runner-up; "targeted": between the first and that of class `target`.
         k: of "k_uncertainty", from 1 to classes − 1.
-        target: of "targeted", a class. A patch of that class has no gap at its source, hence nothing to be pulled by.
+        target: of "targeted", a class; without it one is drawn for each patch. A patch of that class has no gap at its
+            source, hence nothing to be pulled by.
         population: individuals of a patch. A generation costs 2 · (population − 1) queries, the first 2 more; what the
             budget has no room for is not looked at.
         crossover: probability that a pixel comes from the second parent.
@@ -97,7 +100,7 @@ def diffchaser(
     """
     if fitness not in FITNESS:
         raise ValueError(f"Expected a fitness of DiffChaser, got {fitness!r}; choose one of {', '.join(FITNESS)}.")
-    if (fitness == "targeted") != (target is not None):
+    if fitness != "targeted" and target is not None:
         raise ValueError(f"Expected a target with the fitness 'targeted' only, got {target} with {fitness!r}.")
     if k < 1 or (target is not None and target < 0):
         raise ValueError(f"Expected k of at least 1 and a target of at least 0, got {k} and {target}.")
@@ -116,16 +119,18 @@ def diffchaser(
             raise ValueError(
                 f"Expected k and target below the {classes} classes, got {how.k} and {how.target}; take a smaller one."
             )
+        targets = _targets(arena, how)
         for group in groups(arena, POPULATIONS * population):
-            yield from _search(arena, group, how)
+            yield from _search(arena, group, how, targets)
 
     return arm
 
 
-def gap(p: np.ndarray, k: int | None, target: int | None) -> np.ndarray:
-    """By how much the first probability leads the k-th runner-up, or class `target`, (r,); smaller is fitter."""
+def gap(p: np.ndarray, k: int | None, target: np.ndarray) -> np.ndarray:
+    """By how much the first probability leads the k-th runner-up, or without k class `target` (r,), (r,); smaller is
+    fitter."""
     if k is None:
-        return preference(p, np.full(len(p), target))
+        return preference(p, target)
     return p.max(axis=1) - np.partition(p, -k - 1, axis=1)[:, -k - 1]
 
 
@@ -173,7 +178,15 @@ def _hits(size: int, rate: float, rng: np.random.Generator) -> np.ndarray:
     return hits[: np.searchsorted(hits, size)]
 
 
-def _search(arena: Arena, group: np.ndarray, how: Settings) -> Generator[Asked, Seen, None]:
+def _targets(arena: Arena, how: Settings) -> np.ndarray:
+    """The class that each patch is pulled towards, (n,); of no meaning with another fitness."""
+    if how.k is None and how.target is None:
+        classes = arena.problem.reference.classes
+        return np.asarray((arena.classes + arena.rng.integers(1, classes, size=len(arena))) % classes)
+    return np.full(len(arena), how.target or 0)
+
+
+def _search(arena: Arena, group: np.ndarray, how: Settings, targets: np.ndarray) -> Generator[Asked, Seen, None]:
     problem, sensor = arena.problem, arena.problem.sensor
     source = np.clip(problem.patches.source(arena.members[group]), np.float32(sensor.low), np.float32(sensor.high))
     # One individual of all patches after another, so that all but the first of them lie in one piece.
@@ -190,8 +203,9 @@ def _search(arena: Arena, group: np.ndarray, how: Settings) -> Generator[Asked, 
         if not active.any():
             return
         told = np.full((2, len(shown)), np.inf)
-        told[0, seen.rows] = gap(seen.evidence.reference, how.k, how.target)
-        told[1, seen.rows] = gap(seen.evidence.quantised, how.k, how.target)
+        towards = targets[np.tile(group, how.population - old)[seen.rows]]
+        told[0, seen.rows] = gap(seen.evidence.reference, how.k, towards)
+        told[1, seen.rows] = gap(seen.evidence.quantised, how.k, towards)
         gaps[:, old:] = told.reshape(2, -1, len(group))
         del shown
         if not active.all():

@@ -18,7 +18,7 @@ Row = Mapping[str, Any]
 RANDOM = "random"
 """The arm that every other has to beat."""
 
-DIFFCHASER = ("diffchaser_basic", "diffchaser")
+DIFFCHASER = ("diffchaser_basic", "diffchaser", "diffchaser_targeted")
 """The arms that do what DiffChaser's authors published."""
 
 SHIPPED = "dflare_as_shipped"

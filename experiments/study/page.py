@@ -111,6 +111,11 @@ def grouped(runs: Sequence[Studied]) -> dict[str, list[Cell]]:
     return found
 
 
+def controls(runs: Sequence[Studied], group: str) -> list[Cell]:
+    """The cells of the group's models against themselves."""
+    return [cell for studied in runs if studied.group == group for cell in studied.cells if cell.control]
+
+
 def averages(found: Sequence[Cell]) -> list[dict[str, Any]]:
     """Each arm over all cells of a group, every cell with the same weight, within equal queries."""
     arms = dict.fromkeys(t.arm for cell in found for t in cell.trials)
@@ -146,9 +151,20 @@ def reached(value: Derived, bar: float | None) -> bool | None:
     return value.value >= bar if value.more else value.value <= bar
 
 
+def compared(found: Sequence[Cell]) -> list[str]:
+    """The arms whose derived numbers are shown: those that move through natural distortions, random last."""
+    return [*ours(found), *([RANDOM] if any(cell.arm(RANDOM) for cell in found) else [])]
+
+
+def control_row(found: Sequence[Cell]) -> dict[str, Any] | None:
+    """The arm that parted models from themselves most, averaged over the cells of controls; None without one."""
+    rows = averages(found)
+    return max(rows, key=lambda row: (row["apart_share"], row["revealed_share"])) if rows else None
+
+
 def derived_table(found: Sequence[Cell], bars: Mapping[str, float]) -> dict[str, Any]:
-    """The derived numbers of each natural arm over some cells, a row a number, with its bar."""
-    arms = ours(found)
+    """The derived numbers of each natural arm and of random over some cells, a row a number, with its bar."""
+    arms = compared(found)
     by_arm = {arm: {d.name: d for d in derived(found, arm)} for arm in arms}
     rows = []
     for name, (words, more) in WORDS.items():
@@ -203,7 +219,7 @@ def numbers(runs: Sequence[Studied]) -> Iterator[Row]:
         for row in averages(found):
             told = {name: value for name, value in row.items() if name not in ("arm", "is_random")}
             yield from _rows({**place, "arm": row["arm"], "budget": None}, told)
-        for arm in ours(found):
+        for arm in compared(found):
             told = {one.name: one.value for one in derived(found, arm)}
             yield from _rows({**place, "arm": arm, "budget": None}, told)
 
@@ -273,7 +289,8 @@ def render_study(place: Path) -> None:
                     "name": group,
                     "cells": len(mine),
                     "rows": averages(mine),
-                    "control": told_controls([c for s in runs if s.group == group for c in s.cells if c.control]),
+                    "control": told_controls(controls(runs, group)),
+                    "control_row": control_row(controls(runs, group)),
                     "derived": derived_table(mine, told["bars"]),
                 }
                 for group, mine in found.items()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,8 @@ import pytest
 
 import diverget.baselines as baselines
 from diverget.baselines import diffchaser as module
-from diverget.baselines.diffchaser import crossed, diffchaser, gap, mutate, winners
-from diverget.lockstep import Arm, Asked, Trace, Until, eligible, run
+from diverget.baselines.diffchaser import Settings, _targets, crossed, diffchaser, gap, mutate, winners
+from diverget.lockstep import Arena, Arm, Asked, Trace, Until, eligible, run
 from diverget.outcome import Evidence
 from diverget.problem import Problem
 from relations.core import Sensor
@@ -24,11 +25,12 @@ def rng(seed: int = 4) -> np.random.Generator:
 
 def test_fitness_by_hand() -> None:
     p = np.array([[0.5, 0.1, 0.3, 0.1], [0.1, 0.2, 0.3, 0.4], [0.25, 0.25, 0.25, 0.25]], dtype=np.float32)
-    np.testing.assert_allclose(gap(p, 1, None), [0.2, 0.1, 0], atol=1e-6)
-    np.testing.assert_allclose(gap(p, 2, None), [0.4, 0.2, 0], atol=1e-6)
-    np.testing.assert_allclose(gap(p, 3, None), [0.4, 0.3, 0], atol=1e-6)
-    np.testing.assert_allclose(gap(p, None, 0), [0, 0.3, 0], atol=1e-6)
-    np.testing.assert_allclose(gap(p, None, 2), [0.2, 0.1, 0], atol=1e-6)
+    none = np.zeros(3, dtype=np.int64)
+    np.testing.assert_allclose(gap(p, 1, none), [0.2, 0.1, 0], atol=1e-6)
+    np.testing.assert_allclose(gap(p, 2, none), [0.4, 0.2, 0], atol=1e-6)
+    np.testing.assert_allclose(gap(p, 3, none), [0.4, 0.3, 0], atol=1e-6)
+    np.testing.assert_allclose(gap(p, None, np.full(3, 0)), [0, 0.3, 0], atol=1e-6)
+    np.testing.assert_allclose(gap(p, None, np.array([2, 2, 2])), [0.2, 0.1, 0], atol=1e-6)
 
 
 def test_tournaments_of_four_are_won_by_the_smallest_gap() -> None:
@@ -152,7 +154,11 @@ ARMS = {
     "basic": diffchaser("basic", population=10),
     "k_uncertainty": diffchaser(k=3, population=10),
     "targeted": diffchaser("targeted", target=1, population=10),
+    "each its own": diffchaser("targeted", population=10),
 }
+
+ANY = np.zeros(1, dtype=np.int64)
+"""The target where there is a k, which needs none."""
 
 
 @pytest.mark.parametrize("name", ARMS)
@@ -191,14 +197,28 @@ def test_it_finds_disagreements_of_the_toy_pair(problem: Problem) -> None:
 
 def test_smaller_gaps_are_what_it_breeds(problem: Problem) -> None:
     members = eligible(problem)
-    before = gap(problem.reference_source[members], 1, None)
+    before = gap(problem.reference_source[members], 1, ANY)
     trace, shown = searched(problem, ARMS["basic"], budget=2000, until=Until.SPENT)
     assert (trace.spent == 2000).all()
     last = np.concatenate([asked.x for asked in shown[-3:]])
     where = members[np.concatenate([asked.patches for asked in shown[-3:]])]
-    after = gap(problem.shown(last, where).reference, 1, None)
-    source = gap(problem.reference_source[where], 1, None)
+    after = gap(problem.shown(last, where).reference, 1, ANY)
+    source = gap(problem.reference_source[where], 1, ANY)
     assert (after < source).mean() > 0.9 and before.mean() > after.mean()
+
+
+def test_each_patch_is_pulled_towards_a_class_that_is_not_its_own(problem: Problem) -> None:
+    members = eligible(problem)
+    own, classes = problem.reference_source[members].argmax(axis=1), problem.reference.classes
+    arena = Arena(problem, members, own, rng(1), 100, np.ones(len(own), dtype=bool), np.zeros(len(own), dtype=np.int64))
+    drawn = _targets(arena, Settings(None, None, 10, 0.5, 0.01, 8 / 255, 4))
+    assert (drawn != own).all() and set(drawn) == set(range(classes))
+    _, shown = searched(problem, ARMS["each its own"], budget=2000, until=Until.SPENT)
+    last, where = shown[-1].x, shown[-1].patches
+    assert last is not None
+    towards = _targets(replace(arena, rng=rng(1)), Settings(None, None, 10, 0.5, 0.01, 8 / 255, 4))[where]
+    after = gap(problem.shown(last, members[where]).reference, None, towards)
+    assert (after < gap(problem.reference_source[members[where]], None, towards)).mean() > 0.9
 
 
 @pytest.mark.parametrize("name", ["basic", "targeted"])
@@ -222,7 +242,6 @@ def test_groups_wait_for_each_other_and_blocks_change_no_count(
 def test_settings_out_of_range_are_refused(problem: Problem) -> None:
     for broken, message in (
         ({"fitness": "best"}, "choose one of basic"),
-        ({"fitness": "targeted"}, "a target with"),
         ({"target": 1}, "a target with"),
         ({"k": 0}, "k of at least 1"),
         ({"population": 1}, "at least 2 individuals"),

@@ -15,7 +15,7 @@ from experiments.config import ConfigError
 from experiments.statistics.derived import WORDS, derived
 from experiments.statistics.trials import summary
 from experiments.study import BarsConfig, load_study
-from experiments.study.page import gathered, grouped, render_study
+from experiments.study.page import derived_table, gathered, grouped, render_study
 from tests.experiments import fake_arms
 from tests.experiments.fake_run import build
 from tests.experiments.small import ROOT, diverget, write
@@ -176,6 +176,7 @@ def test_the_page_is_sound_and_tells_every_run(invented: Path) -> None:
         "scene: int8 hybridsn stress, psnr 20",
         "s-images-22222222",
         "none parted, as it must be",
+        "control: a model against itself, boundary 2 0 % 0 %",
     ):
         assert words in text, words
 
@@ -198,6 +199,9 @@ def test_the_tables_hold_what_the_page_shows(invented: Path) -> None:
     ratios = {one.name: one.value for one in derived(mine, "boundary")}
     told = {row["quantity"]: row["value"] for row in rows if (row["run"], row["arm"]) == (group, "boundary")}
     assert told["success_to_diffchaser"] == ratios["success_to_diffchaser"]
+    assert derived_table(mine, {})["arms"][-1] == "random"
+    random = {row["quantity"]: row["value"] for row in rows if (row["run"], row["arm"]) == (group, "random")}
+    assert 0 < random["success_to_diffchaser"] < told["success_to_diffchaser"]
     curve = [row for row in rows if row["quantity"] == "curve_revealed" and row["run"] == "scene"]
     assert max(row["at"] for row in curve) == 200 and all(row["lower"] <= row["value"] <= row["upper"] for row in curve)
 
