@@ -155,13 +155,20 @@ def how_mild(run: Run, pair: Row) -> str:
 
 
 def to_blame(run: Run, pair: Row) -> str:
-    """What the findings of a pair are put down to, where the mildest is not put down to quantisation; else empty."""
+    """What the findings of a pair are put down to, where not all of them are put down to quantisation; else empty."""
     kinds = attributed(run, pair["pair"])
     found = run.found(pair["pair"])
     mildest = run.kind(found[0]["finding"]) if found else None
-    if kinds is None or mildest in (None, "quantisation"):
+    if kinds is None or mildest is None:
         return ""
     total = sum(kinds.values())
+    if kinds["quantisation"] == total:
+        return ""
+    if mildest == "quantisation":
+        return (
+            f"Quantisation is to blame for {count(kinds['quantisation'])} of {plural(total, 'finding')}; the others are "
+            "gone where the same networks run in another way."
+        )
     if kinds["quantisation"]:
         return (
             f"That one is a {mildest} flip; quantisation is to blame for {count(kinds['quantisation'])} of "

@@ -15,6 +15,7 @@ import pytest
 from diverget.models import child, tflite
 from diverget.models.preprocessing import identity
 from experiments import pairs
+from experiments.record import read
 from experiments.report import render
 from experiments.stages.attribution import common_runtime
 from tests.diverget.models import networks
@@ -136,6 +137,22 @@ def test_only_kernel_flips_do_not_blame_quantisation(finished: Path, tmp_path: P
     assert card["verdict"].endswith(
         f"Each of the {len(named) // 6} findings is a kernel flip, gone where the same networks run in another way: "
         "quantisation is not to blame."
+    )
+
+
+def test_some_kernel_flips_are_told_beside_the_mildest_finding(finished: Path, tmp_path: Path) -> None:
+    run = tmp_path / finished.name
+    shutil.copytree(finished, run)
+    told = pq.read_table(run / "attribution.parquet")
+    findings = [row["finding"] for row in pq.read_table(run / "findings.parquet").to_pylist()]
+    mildest = read(run).found(read(run).tested()[0]["pair"])[0]["finding"]
+    assert len(findings) > 1
+    named = [{**row, "kind": "quantisation" if row["finding"] == mildest else "kernel"} for row in told.to_pylist()]
+    pq.write_table(told.schema.empty_table().from_pylist(named, schema=told.schema), run / "attribution.parquet")
+    render(run)
+    assert json.loads((run / "card.json").read_text())["verdict"].endswith(
+        f"Quantisation is to blame for 1 of {len(findings)} findings; the others are gone where the same networks run "
+        "in another way."
     )
 
 
