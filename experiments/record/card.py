@@ -166,8 +166,8 @@ def to_blame(run: Run, pair: Row) -> str:
         return ""
     if mildest == "quantisation":
         return (
-            f"Quantisation is to blame for {count(kinds['quantisation'])} of {plural(total, 'finding')}; the others are "
-            "gone where the same networks run in another way."
+            f"Quantisation is to blame for {count(kinds['quantisation'])} of {plural(total, 'finding')}; the others "
+            "are gone where the same networks run in another way."
         )
     if kinds["quantisation"]:
         return (
