@@ -104,15 +104,15 @@ def reach(problem: Problem, u: np.ndarray, patches: np.ndarray, *, most: float |
         low[open_] = np.where(holds, np.maximum(low[open_], at), low[open_])
         high[open_] = np.where(holds, high[open_], np.minimum(high[open_], at))
         held[open_] += holds | (low[open_] > 0)
-        guess, near = np.where(holds, 2 * at, at / 2), np.zeros(len(at), dtype=bool)
+        tried, near = np.where(holds, 2 * at, at / 2), np.zeros(len(at), dtype=bool)
         if "psnr" in bounds:
             spare = np.clip(evidence.psnr - bounds["psnr"], -60, 60)
             steps = at * 10 ** ((spare - SLACK) / np.where(holds, 20, 10))
-            guess = np.where(holds | (spare < 0), steps, guess)
+            tried = np.where(holds | (spare < 0), steps, tried)
             near = holds & (spare <= ENOUGH)
-        inside = (guess > low[open_]) & (guess < high[open_])
+        inside = (tried > low[open_]) & (tried < high[open_])
         middle = (low[open_] + np.minimum(high[open_], end[open_])) / 2
-        dose[open_] = np.minimum(np.where(inside, guess, middle), end[open_])
+        dose[open_] = np.minimum(np.where(inside, tried, middle), end[open_])
         close = high[open_] - low[open_] < 1e-2 * high[open_]
         done = near | (low[open_] >= end[open_]) | ((low[open_] > 0) & (close | (held[open_] > REFINED)))
         open_ = open_[~done]
@@ -122,8 +122,9 @@ def reach(problem: Problem, u: np.ndarray, patches: np.ndarray, *, most: float |
 def random_doses(arena: Arena) -> Generator[Asked, Seen, None]:
     """The arm to beat: random rays for each patch, and on each of them `DOSES` random doses within the limits.
 
-    Drawing points of the cube instead would spend almost all queries outside the limits; how far a ray reaches is as
-    free of queries here as it is for the walk to the boundary. No query is spent on an undistorted source.
+    Drawing points of the cube instead would spend almost all queries outside the limits; how far a ray reaches costs
+    no query, nor does a look outside the limits for the walk to the boundary. Nor is one spent on an undistorted
+    source.
     """
     problem, space = arena.problem, arena.problem.space
     barren = 0

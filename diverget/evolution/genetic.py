@@ -195,9 +195,12 @@ def crossed(streams: Streams, patches: np.ndarray, matings: np.ndarray, parents:
 
 
 def bred(best: np.ndarray, drawn: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Children (r, d) of rays that proved good and drawn ones, by the crossover and the mutation of pymoo's `GA`.
+    """A child (r, d) of each point that proved good and a drawn one: pymoo's `SBX`, then its `PM`, both always carried
+    out, and at least one gene mutated, so that no child is its parent.
 
-    The best ray with Gaussian steps and a quarter of its coordinates drawn anew did as well (measured).
+    Source: Deb and Agrawal, Simulated binary crossover for continuous search space, Complex Systems 9, 1995; Deb and
+        Goyal, A combined genetic adaptive search (GeneAS) for engineering design, Computer Science and Informatics
+        26(4), 1996.
     """
     from pymoo.operators.crossover.sbx import cross_sbx
     from pymoo.operators.mutation.pm import mut_pm

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from diverget import lockstep
-from diverget.boundary import STEEP, boundary, lenders, log_odds, moved_along, proposed
+from diverget.boundary import STEEP, _Rays, boundary, lenders, log_odds, moved_along, proposed
 from diverget.lockstep import NEVER, Until, eligible
 from diverget.objectives import LIMITS, Limit
-from diverget.outcome import Evidence, Outcome, judge
+from diverget.outcome import Evidence, Outcome, judge, taken
 from diverget.problem import Bounded, Problem
 from diverget.rays import along, random_doses, reach
 from diverget.scene import Scene
@@ -79,6 +79,37 @@ def test_the_reach_of_a_ray_holds_and_a_little_more_does_not(smooth: Problem) ->
     assert short.sum() > n / 4
     beyond = within(np.minimum(1.2 * dose, 1.0))
     assert not beyond[short].any()
+
+
+@pytest.mark.parametrize("names", [("brightness", "offset"), ("impulse_noise", "gaussian_noise", "brightness")])
+@pytest.mark.parametrize(("limit", "bound"), [("psnr", 18.0), ("ssim", 0.9)])
+def test_looks_alone_tell_how_far_a_ray_reaches(
+    scene: Scene, pool: ThreadPoolExecutor, names: tuple[str, ...], limit: str, bound: float
+) -> None:
+    """Ends guessed too far are drawn in and ends guessed too near moved on, until they lie where `reach` puts them."""
+    bounded = Bounded(next(one for one in LIMITS if one.name == limit), bound)
+    problem = replace(toy_problem(scene, pool, patches=40, names=names), limits=(bounded,))
+    rows, space = np.arange(40), problem.space
+    u = np.random.default_rng(3).random((40, space.dimensions))
+    wanted = reach(problem, u, rows)
+    short = (wanted > 0) & (wanted < 1)
+    assert short.sum() > 10
+    for first in (np.ones(40), 0.2 * wanted):
+        rays = _Rays.none(40, space.dimensions)
+        rays.u[:] = u
+        rays.start(rows, np.ones(40), first, np.ones(40), np.zeros(40))
+        rays.end[:] = np.where(first < 1, first, 1.0)
+        held = np.zeros(40)
+        for _ in range(8):
+            dose = rays.end.copy()
+            evidence = problem.measured(space.decode(along(space, u, dose)), rows)
+            out = np.flatnonzero(~evidence.within)
+            held = np.where(evidence.within, np.maximum(held, dose), held)
+            rays.shorten(out, dose[out], taken(evidence, out), problem)
+            on = np.flatnonzero(evidence.within)
+            rays.lengthen(on, dose[on], taken(evidence, on), problem)
+        ratio = held[short] / wanted[short]
+        assert np.median(ratio) > (0.9 if limit == "psnr" else 0.5), np.sort(ratio)
 
 
 def test_log_odds_by_hand() -> None:
