@@ -33,7 +33,7 @@ control: false
 attribution: false
 """
 
-nothing = Seen(None, None, 0.0, None, None, None, None, 0.0, 0)
+nothing = Seen(None, None, None, 0.0, None, None, None, None, 0.0, 0)
 
 
 def layer(index: int, *, identity: bool = False) -> Layer:
