@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from diverget.blame import FINDINGS, Layer, blame, keep_float, recalibrate
+from diverget.advice import keep_float, recalibrate
+from diverget.blame import FINDINGS, Layer, blame
 from diverget.models import tflite
 from diverget.models.coverage import is_lowered
 from diverget.models.deployed import Deployed

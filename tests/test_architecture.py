@@ -19,7 +19,7 @@ LAYER = {
     "space": 1, "spaces": 1, "outcome": 1, "baseline": 2, "objectives": 2,
     "problem": 3, "optimisers": 4, "search": 5, "shrink": 4, "archive": 4, "rates": 4, "findings": 5, "tables": 5,
     "rays": 4, "front": 2, "lockstep": 4, "boundary": 5, "gaps": 5, "metropolis": 5, "evolution": 5,
-    "selection": 0, "locks": 0, "blame": 1, "arms": 6, "baselines": 5, "attribution": 2, "repair": 2,
+    "selection": 0, "locks": 0, "blame": 1, "advice": 1, "arms": 6, "baselines": 5, "attribution": 2, "repair": 2,
     "bands": 0, "packed": 0,
 }  # fmt: skip
 

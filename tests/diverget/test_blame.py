@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from diverget import blame as module
-from diverget.blame import Layer, avoidable, blame, keep_float, parting, recalibrate, representable
+from diverget.advice import keep_float, recalibrate
+from diverget.blame import avoidable, blame, parting, representable
 from diverget.models import tflite
 from diverget.models.cut import Part, needed, part_of
 from diverget.models.graph import Tensor
@@ -230,15 +231,3 @@ def test_models_without_layers_to_read_are_refused() -> None:
     x = np.zeros((1, 5, 5, 4), np.float32)
     with pytest.raises(Unreadable, match=r"Expected two .tflite networks for blame, got .* convert it\.$"):
         blame(reference, quantised, x, x)
-
-
-def made(index: int, own: float | None, effect: float) -> Layer:
-    seen = module.Seen(30.0, own, 3.0, 0.1, 0.0, 0.0, 0.0, 0.0, effect, 0)
-    return Layer(index, "CONV_2D", f"q{index}", f"f{index}", (3,), 0.0, 1.0, False, ("next",), seen, seen)
-
-
-def test_what_to_keep_in_float_holds_half_of_the_effect() -> None:
-    layers = [made(1, 9.0, 0.3), made(0, 20.0, 0.1), made(2, 30.0, 0.2), made(3, 40.0, 0.4)]
-    assert keep_float(layers) == ["f1", "f3"]
-    assert keep_float([made(1, 9.0, 0.6), *layers[1:]]) == ["f1"]
-    assert keep_float([made(1, None, 0.0)]) == []

@@ -1,0 +1,18 @@
+"""What to do about layers to blame, told of layers made by hand."""
+
+from __future__ import annotations
+
+from diverget.advice import keep_float
+from diverget.blame import Layer, Seen
+
+
+def made(index: int, own: float | None, effect: float) -> Layer:
+    seen = Seen(30.0, own, 3.0, 0.1, 0.0, 0.0, 0.0, 0.0, effect, 0)
+    return Layer(index, "CONV_2D", f"q{index}", f"f{index}", (3,), 0.0, 1.0, False, ("next",), seen, seen)
+
+
+def test_what_to_keep_in_float_holds_half_of_the_effect() -> None:
+    layers = [made(1, 9.0, 0.3), made(0, 20.0, 0.1), made(2, 30.0, 0.2), made(3, 40.0, 0.4)]
+    assert keep_float(layers) == ["f1", "f3"]
+    assert keep_float([made(1, 9.0, 0.6), *layers[1:]]) == ["f1"]
+    assert keep_float([made(1, None, 0.0)]) == []
