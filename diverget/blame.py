@@ -105,9 +105,10 @@ def blame(reference: Model, quantised: Model, sources: np.ndarray, follow_ups: n
     What a layer must err is the rounding of its result: with a step s, a noise of s² / 12. The least step that 8 bits
     can have is that of the range which the float activations span on the sources and, of a follow-up, on itself. The
     layer's own noise above this, in dB, is its avoidable error. The mean of that on sources and on follow-ups ranks:
-    a range or weights gone wrong show on both, a range that the distortion exceeds on the follow-ups. What does not
-    rank, but is told: the own signal to noise, which is low of itself where the signal is small beside its range; and
-    the effect on the answer, which is large close to the answer even with the least error.
+    a range or weights gone wrong show on both, a range that the distortion exceeds on the follow-ups. The own signal
+    to noise ranks layers of the same avoidable error alone, those at `LEAST` (weights in float16): it is low of itself
+    where the signal is small beside its range. The effect on the answer is told and ranks only what is the same in
+    both: it is large close to the answer even with the least error.
 
     Measured on two trained networks, twelve findings each, with the range of each of their 18 layers in turn: four
     times too wide the layer was first in 18 (by own signal to noise on the follow-ups in 4), ten times too wide in 18
@@ -153,9 +154,15 @@ def _row_shape(model: TFLiteModel, tensor: int) -> tuple[int, ...]:
     return row_shape(model.graph.tensors[tensor].shape, model.folds[tensor], batch_of(model.graph))
 
 
-def _rank(layer: Layer) -> tuple[bool, float, float, int]:
-    sides = [LEAST if side.avoidable is None else side.avoidable for side in (layer.sources, layer.findings)]
-    return layer.findings.own_sqnr is None, -sum(sides) / 2, -layer.findings.effect, layer.index
+def _rank(layer: Layer) -> tuple[bool, float, float, float, int]:
+    own = [CEILING if side.own_sqnr is None else side.own_sqnr for side in (layer.sources, layer.findings)]
+    beyond = ranked_by(layer.sources.avoidable, layer.findings.avoidable)
+    return layer.findings.own_sqnr is None, -beyond, sum(own) / 2, -layer.findings.effect, layer.index
+
+
+def ranked_by(sources: float | None, findings: float | None) -> float:
+    """The avoidable error that ranks a layer, in dB, from that on each side; up to 0 it is within one rounding."""
+    return sum(LEAST if side is None else side for side in (sources, findings)) / 2
 
 
 def representable(tensor: Tensor) -> tuple[float, float] | None:

@@ -202,8 +202,8 @@ def _lines(entry: Mapping[str, Any]) -> list[str]:
         seen = layer["findings"]
         lines.append(
             f"  {place}. layer {layer['index']} {layer['operator']}: own error {_decibels(seen['own_sqnr'])}, "
-            f"{_decibels(seen['avoidable'])} avoidable, effect {100 * seen['effect']:.0f} %, {seen['parted']} part here"
-            f"{_ranges(seen)}  {ending(layer['tensor'], 60)}"
+            f"{_avoidable(seen['avoidable'])} avoidable, effect {100 * seen['effect']:.0f} %, {seen['parted']} part "
+            f"here{_ranges(seen)}  {ending(layer['tensor'], 60)}"
         )
     if entry["recalibrate"]:
         lines.append(f"  calibrate anew: {', '.join(ending(name, 40) for name in entry['recalibrate'])}")
@@ -214,6 +214,11 @@ def _lines(entry: Mapping[str, Any]) -> list[str]:
 
 def _decibels(value: float | None) -> str:
     return "none" if value is None else f"{value:.1f} dB"
+
+
+def _avoidable(value: float | None) -> str:
+    """None also within one rounding: there is nothing to avoid."""
+    return _decibels(None if value is None or value <= 0 else value)
 
 
 def _ranges(seen: Mapping[str, Any]) -> str:

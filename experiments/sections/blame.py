@@ -9,6 +9,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from diverget.blame import ranked_by
 from experiments.charts.figures import IN_SPEC, INK, MUTED, QUANTISED, STRESS, chart
 from experiments.record import Row, Run, spoken
 from experiments.sections.page import Plot, Section
@@ -37,6 +38,7 @@ def blame(run: Run) -> Section:
                 "looked_at": entry["looked_at"],
                 "note": entry["note"],
                 "first": layers[0] if layers and layers[0]["findings"]["own_sqnr"] is not None else None,
+                "within": bool(layers) and "avoidable" in layers[0]["findings"] and not _beyond(layers[0]),
                 "integers": any(layer["low"] is not None for layer in layers),
                 "layers": layers[:SHOWN],
                 "rest": layers[SHOWN:],
@@ -46,6 +48,11 @@ def blame(run: Run) -> Section:
             }
         )
     return Section("blame", "Blame", "blame.html", {"blocks": blocks, "run": run.path.resolve().name})
+
+
+def _beyond(layer: Row) -> bool:
+    """Whether a layer errs more than one rounding to 8 bits; a file without the avoidable error does not tell."""
+    return ranked_by(*(layer[side].get("avoidable") for side in ("sources", "findings"))) > 0
 
 
 def _plot(name: str, ranked: Sequence[Row], *, number_of: int) -> Plot:
@@ -65,8 +72,8 @@ def _plot(name: str, ranked: Sequence[Row], *, number_of: int) -> Plot:
     saturated = max((layer["findings"]["saturation"] or 0.0 for layer in ranked), default=0.0)
     reading = (
         "Lines: signal to noise of each layer's activations, all errors before it included, so they fall where error "
-        "comes in. Crosses: each layer alone, on findings. The marked layer errs furthest beyond what "
-        "rounding must cost. "
+        "comes in. Crosses: each layer alone, on findings. "
+        + _said_of_first(first)
         + (
             f"Bars: share of its integers that saturate on findings, {percent(saturated)} at the most."
             if any(layer["low"] is not None for layer in ranked)
@@ -74,6 +81,14 @@ def _plot(name: str, ranked: Sequence[Row], *, number_of: int) -> Plot:
         )
     )
     return Plot(f"Layers from input to output, {name}", svg, reading)
+
+
+def _said_of_first(first: Row) -> str:
+    if first["findings"]["own_sqnr"] is None:
+        return ""
+    if _beyond(first):
+        return "The marked layer errs furthest beyond what rounding to 8 bits must cost. "
+    return f"The marked layer has {number(first['findings']['own_sqnr'])} dB of its own. "
 
 
 def layer_lines(layers: Sequence[Row], marked: int | None, *, name: str, label: str) -> Markup:

@@ -119,6 +119,17 @@ def test_versions_with_float_activations_have_errors_and_no_ranges(way: str) -> 
     assert recalibrate(layers) == []
 
 
+def test_layers_far_within_a_rounding_are_ranked_by_their_own_error() -> None:
+    """Weights in float16: the convolution errs more, the dense layer moves the answer more, for it stands last."""
+    first, second, last = blame(network("float32"), network("float16"), *looked_at())
+    assert [layer.operator for layer in (first, second, last)] == ["CONV_2D", "FULLY_CONNECTED", "MEAN"]
+    for layer in (first, second):
+        assert round(layer.sources.avoidable, 6) == round(layer.findings.avoidable, 6) == module.LEAST
+    assert first.findings.own_sqnr < second.findings.own_sqnr - 3
+    assert first.findings.effect < 0.2 < 0.8 < second.findings.effect
+    assert last.findings.own_sqnr is None
+
+
 def test_what_a_follow_up_exceeds_is_told_of_the_input() -> None:
     """Ten times the light: the input's range is too narrow for it, on the follow-ups alone."""
     sources, _ = looked_at()

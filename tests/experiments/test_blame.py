@@ -91,6 +91,8 @@ def test_the_file_tells_every_pair_and_the_lines_the_first_layers(run: Path) -> 
     assert own["keep_float"] and not own["note"]
     assert borrowed["note"].startswith("No findings of this pair") and "no range to saturate" in borrowed["note"]
     assert borrowed["layers"] and not borrowed["recalibrate"]
+    (shown,) = (line for line in lines[lines.index("float/float16, 5 findings of other pairs") :] if "1. layer" in line)
+    assert "CONV_2D: own error 8" in shown and "dB, none avoidable, effect" in shown
     assert lines[0] == "float/int8, 5 findings" and "1. layer 0 QUANTIZE: own error" in lines[1]
     assert blame_run(run) == lines and (run / "blame.json").read_bytes() == content
     blame_run(run, pair="float/int8", most=2)
@@ -183,6 +185,15 @@ def test_the_section_names_the_layer_and_shows_the_picture(run: Path, tmp_path: 
     page = rendered()
     assert "<b>layer 0, QUANTIZE</b>" in page and 'id="blame-0-' in page and 'aria-label="Signal to' in page
     assert page.count("<tr><th>") == 4 and page == rendered()
+    assert "The marked layer errs furthest beyond what rounding to 8 bits" in page and "Over both, no layer" not in page
+    narrow = json.loads((run / "blame.json").read_text())["pairs"][1] | {"pair": pair["pair"]}
+    (place / "blame.json").write_text(json.dumps({"pairs": [narrow]}))
+    page = rendered()
+    assert "Over both, no layer errs beyond what rounding to 8 bits must cost" in page
+    assert (
+        re.search(r"The marked layer has 8\d.* dB of its own\.", page)
+        and "errs furthest beyond what rounding to 8 bits must cost. " not in page
+    )
     for layer in entry["layers"]:
         del layer["sources"]["avoidable"], layer["findings"]["avoidable"]
     (place / "blame.json").write_text(json.dumps({"pairs": [entry]}))
