@@ -51,9 +51,11 @@ def batch_of(graph: Graph) -> int:
 
 
 def axis_of(shape: Sequence[int], fold: int, rows: int) -> int | None:
-    """The axis of a tensor that holds the batch; None where no one axis does."""
+    """The axis of a tensor that holds the batch; None where no one axis does, or an axis before it is empty."""
     before = 1
     for axis, size in enumerate(shape):
+        if not before:
+            return None
         blocks = fold // before
         if fold % before == 0 and size and size % (blocks * rows) == 0:
             return axis

@@ -64,6 +64,14 @@ def test_what_is_not_known_is_left_out() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(("shape", "fold"), [((0, 8), 1), ((0, 8, 3), 2), ((2, 0, 8), 2)])
+def test_an_empty_axis_before_the_batch_has_no_fold(shape: tuple[int, ...], fold: int) -> None:
+    """No value, so no row: neither asked alone nor on the way through a network."""
+    assert axis_of(shape, fold, ROWS) is None
+    line = graph(("INPUT", (8, 6)), ("RESHAPE", shape), ("TANH", shape), fixed=True)
+    assert folds(line) == {0: 1}
+
+
 @pytest.mark.parametrize(("shape", "fold"), [((8, 6), 1), ((24, 2), 3), ((16, 3), 1), ((3, 16, 2), 3), ((6, 8), 6)])
 def test_values_go_to_their_rows_and_back(shape: tuple[int, ...], fold: int) -> None:
     """Value by value: block, row, and place within it count up like the digits of a number."""
