@@ -34,6 +34,9 @@ OWN, BORROWED = "findings", "findings of other pairs"
 def blame_run(root: Path, *, pair: str | None = None, most: int | None = None) -> list[str]:
     """Write `blame.json` into a run directory; the lines that tell it.
 
+    For a lowered version the reference may have to be converted to `float32_lowered`. That file is written into the
+    cache beside the run directory; `blame.json` tells its name and digest.
+
     Pairs without findings of their own are looked at on those of the other pairs. With `pair` the other entries of
     the file stay as they are. What of a model cannot be looked into is told in its entry, which then has no layers.
 
@@ -86,6 +89,7 @@ def _entry(store: Store, pair: str, findings: Sequence[Mapping[str, Any]], most:
         "looked_at": OWN if own else BORROWED,
         "findings": [row["finding"] for row in chosen],
         "note": "",
+        "compared_with": None,
         "layers": [],
         "keep_float": [],
         "recalibrate": [],
@@ -112,9 +116,25 @@ def _entry(store: Store, pair: str, findings: Sequence[Mapping[str, Any]], most:
         )
     return entry | {
         "note": told.strip(),
+        "compared_with": _told_of(store, reference),
         "layers": [_row(layer) for layer in layers],
         "keep_float": keep_float(layers) if integers else [],
         "recalibrate": recalibrate(layers),
+    }
+
+
+def _told_of(store: Store, reference: Deployed) -> dict[str, Any]:
+    """The file that `reference_tensor`, `readers` and `keep_float` name activations of.
+
+    `digest` is the SHA-256 of the file alone, `file` its path relative to the run directory, None if it lies outside.
+    """
+    assert isinstance(reference, TFLiteModel), "of other models no layer is compared"
+    path, root = reference.path.resolve(), store.root.resolve()
+    inside = path.is_relative_to(root)
+    return {
+        "name": path.name,
+        "digest": reference.file_digest,
+        "file": path.relative_to(root).as_posix() if inside else None,
     }
 
 

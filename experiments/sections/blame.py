@@ -37,6 +37,7 @@ def blame(run: Run) -> Section:
                 "findings": len(entry["findings"]),
                 "looked_at": entry["looked_at"],
                 "note": entry["note"],
+                "compared_with": entry.get("compared_with"),
                 "first": layers[0] if layers and layers[0]["findings"]["own_sqnr"] is not None else None,
                 "within": bool(layers) and "avoidable" in layers[0]["findings"] and not _beyond(layers[0]),
                 "integers": any(layer["low"] is not None for layer in layers),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -89,6 +90,10 @@ def test_the_file_tells_every_pair_and_the_lines_the_first_layers(run: Path) -> 
     assert own["layers"][0]["sources"]["exceeded"] < 0.05, "the sources' margins are cut off"
     assert own["layers"][0]["tensor"] in own["recalibrate"]
     assert own["keep_float"] and not own["note"]
+    digest = hashlib.sha256((run / "models/float32.tflite").read_bytes()).hexdigest()
+    assert own["compared_with"] == borrowed["compared_with"] == {
+        "name": "float32.tflite", "digest": digest, "file": "models/float32.tflite",
+    }  # fmt: skip
     assert borrowed["note"].startswith("No findings of this pair") and "no range to saturate" in borrowed["note"]
     assert borrowed["layers"] and not borrowed["recalibrate"]
     (shown,) = (line for line in lines[lines.index("float/float16, 5 findings of other pairs") :] if "1. layer" in line)
@@ -144,8 +149,17 @@ def test_a_lowered_version_is_compared_with_the_reference_lowered(tmp_path: Path
     converted = told(1)
     assert converted["note"] == "Layers are compared with those of the reference converted to float32_lowered."
     assert [len(layer["shape"]) for layer in converted["layers"] if layer["operator"] == "CONV_2D"].count(4) == 3
+    known = converted.pop("compared_with")
+    (file,) = (tmp_path / "cache").glob("float-float32_lowered-*.tflite")
+    assert known == {"name": file.name, "digest": hashlib.sha256(file.read_bytes()).hexdigest(), "file": None}, (
+        "beside the run"
+    )
     keras.unlink()
-    assert told(2) == converted, "the run has that version itself"
+    tested = told(2)
+    assert tested.pop("compared_with") == {
+        "name": "float.low.tflite", "digest": known["digest"], "file": "models/float.low.tflite",
+    }  # fmt: skip
+    assert tested == converted, "the run has that version itself"
     alone = told(1)
     assert "no lowered form to compare with: Expected the Keras network of 'float' in" in alone["note"]
     assert re.search(r"Only \d+ % of the multiply-accumulates lie in layers that both", alone["note"])
@@ -185,6 +199,7 @@ def test_the_section_names_the_layer_and_shows_the_picture(run: Path, tmp_path: 
     page = rendered()
     assert "<b>layer 0, QUANTIZE</b>" in page and 'id="blame-0-' in page and 'aria-label="Signal to' in page
     assert page.count("<tr><th>") == 4 and page == rendered()
+    assert "named as in <code" in page and ">models/float32.tflite</code>.</p>" in page
     assert "The marked layer errs furthest beyond what rounding to 8 bits" in page and "Over both, no layer" not in page
     narrow = json.loads((run / "blame.json").read_text())["pairs"][1] | {"pair": pair["pair"]}
     (place / "blame.json").write_text(json.dumps({"pairs": [narrow]}))
@@ -196,5 +211,10 @@ def test_the_section_names_the_layer_and_shows_the_picture(run: Path, tmp_path: 
     )
     for layer in entry["layers"]:
         del layer["sources"]["avoidable"], layer["findings"]["avoidable"]
+    (place / "blame.json").write_text(json.dumps({"pairs": [entry]}))
+    entry["compared_with"] |= {"file": None}
+    (place / "blame.json").write_text(json.dumps({"pairs": [entry]}))
+    assert ">float32.tflite</code>, written beside the run, into the cache.</p>" in rendered()
+    del entry["compared_with"]
     (place / "blame.json").write_text(json.dumps({"pairs": [entry]}))
     assert rendered().count("<tr><th>") == 4, "a file without the avoidable error is shown as well"
