@@ -36,10 +36,16 @@ def keep_float(layers: Sequence[Layer]) -> list[str]:
 
 
 def recalibrate(layers: Sequence[Layer]) -> list[str]:
-    """The activations, by name in the quantised file, whose range the findings exceed or both sides leave unused."""
+    """The activations, by name in the quantised file, whose range the findings exceed or both sides leave unused.
+
+    Left out are those that only pass a range on: it is calibrated where it is made.
+    """
     return [
         layer.tensor
         for layer in layers
-        if (layer.findings.exceeded or 0) > EXCEEDED
-        or min(side.unused or 0 for side in (layer.sources, layer.findings)) > UNUSED
+        if not layer.passes_on
+        and (
+            (layer.findings.exceeded or 0) > EXCEEDED
+            or min(side.unused or 0 for side in (layer.sources, layer.findings)) > UNUSED
+        )
     ]

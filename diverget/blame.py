@@ -15,7 +15,7 @@ import numpy as np
 
 from diverget.models.cut import Part, needed, part_of
 from diverget.models.folds import batch_of, row_shape
-from diverget.models.graph import INTEGERS, Tensor
+from diverget.models.graph import INTEGERS, Graph, Tensor
 from diverget.models.layers import HandOver, hand_overs, network_input, read_by, shared_layers
 from diverget.models.model import Model
 from diverget.models.tflite import TFLiteModel
@@ -84,6 +84,8 @@ class Layer:
         low, high: the ends of what the integers can represent; None without integers.
         identity: the operator only quantises.
         readers: the names, in the float file, of what is made of this activation next.
+        passes_on: the range is that of all the activations it is made of, as TFLite wants it of a concatenation or of
+            a pooling.
     """
 
     index: int
@@ -97,6 +99,7 @@ class Layer:
     readers: tuple[str, ...]
     sources: Seen
     findings: Seen
+    passes_on: bool = False
 
 
 def blame(reference: Model, quantised: Model, sources: np.ndarray, follow_ups: np.ndarray) -> tuple[Layer, ...]:
@@ -145,6 +148,7 @@ def blame(reference: Model, quantised: Model, sources: np.ndarray, follow_ups: n
                 readers=tuple(ours.graph.tensors[i].name for i in read_by(ours.graph, place.reference)),
                 sources=sides[0][i],
                 findings=sides[1][i],
+                passes_on=passes_on(theirs.graph, place.quantised),
             )
         )
     return tuple(sorted(layers, key=_rank))
@@ -163,6 +167,18 @@ def _rank(layer: Layer) -> tuple[bool, float, float, float, int]:
 def ranked_by(sources: float | None, findings: float | None) -> float:
     """The avoidable error that ranks a layer, in dB, from that on each side; up to 0 it is within one rounding."""
     return sum(LEAST if side is None else side for side in (sources, findings)) / 2
+
+
+def passes_on(graph: Graph, tensor: int) -> bool:
+    """Whether what makes an integer activation was given integers of the same range alone, constants left out."""
+    made = graph.tensors[tensor]
+    op = next((op for op in graph.ops if tensor in op.outputs), None)
+    if op is None or representable(made) is None:
+        return False
+    given = [graph.tensors[index] for index in op.inputs if index >= 0 and not graph.tensors[index].constant]
+    return bool(given) and all(
+        (held.dtype, held.scale, held.zero_point) == (made.dtype, made.scale, made.zero_point) for held in given
+    )
 
 
 def representable(tensor: Tensor) -> tuple[float, float] | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from diverget.advice import keep_float
+from dataclasses import replace
+
+from diverget.advice import keep_float, recalibrate
 from diverget.blame import Layer, Seen
 
 
@@ -16,3 +18,13 @@ def test_what_to_keep_in_float_holds_half_of_the_effect() -> None:
     assert keep_float(layers) == ["f1", "f3"]
     assert keep_float([made(1, 9.0, 0.6), *layers[1:]]) == ["f1"]
     assert keep_float([made(1, None, 0.0)]) == []
+
+
+def test_what_only_passes_a_range_on_is_not_calibrated() -> None:
+    narrow = made(0, 9.0, 0.3)
+    narrow = replace(narrow, findings=replace(narrow.findings, exceeded=0.02))
+    wide = made(1, 9.0, 0.3)
+    wide = replace(wide, sources=replace(wide.sources, unused=0.8), findings=replace(wide.findings, unused=0.9))
+    assert recalibrate([narrow, wide, made(2, 9.0, 0.3)]) == ["q0", "q1"]
+    assert recalibrate([narrow, replace(wide, passes_on=True)]) == ["q0"]
+    assert recalibrate([replace(narrow, passes_on=True), wide]) == ["q1"]

@@ -10,10 +10,10 @@ import pytest
 
 from diverget import blame as module
 from diverget.advice import keep_float, recalibrate
-from diverget.blame import avoidable, blame, parting, representable
+from diverget.blame import avoidable, blame, parting, passes_on, representable
 from diverget.models import tflite
 from diverget.models.cut import Part, needed, part_of
-from diverget.models.graph import Tensor
+from diverget.models.graph import Graph, Op, Tensor
 from diverget.models.layers import Unreadable, network_input, shared_layers
 from diverget.models.preprocessing import identity
 from diverget.models.tflite import TFLiteModel
@@ -235,6 +235,22 @@ def test_the_numbers_that_an_integer_represents() -> None:
     assert representable(Tensor((1, 4), "int8", 0.5, False, -128)) == (0.0, 127.5)
     assert representable(Tensor((1, 4), "uint8", 0.5, False, 100)) == (-50.0, 77.5)
     assert representable(Tensor((1, 4), "float32", 0.0, False)) is None
+
+
+def test_a_concatenation_of_one_range_passes_it_on() -> None:
+    """By the scales of a hand-made graph: as its inputs have them, another one, floats, constants beside them."""
+
+    def told(*given: Tensor) -> bool:
+        tensors = {0: Tensor((1, 8), "int8", 0.5, False, 3), **dict(enumerate(given, start=1))}
+        op = Op("CONCATENATION", tuple(range(1, len(tensors))), (0,))
+        return passes_on(Graph("", tensors, (op,), (4,), 8, 1, False, False, 1e-4), 0)
+
+    same, weights = Tensor((1, 4), "int8", 0.5, False, 3), Tensor((4, 4), "int8", 0.1, True)
+    assert told(same) and told(same, same) and told(same, weights)
+    assert not told(same, replace(same, scale=0.25)) and not told(same, replace(same, zero_point=2))
+    assert not told(Tensor((1, 4), "float32", 0.0, False)) and not told(weights) and not told()
+    graph = network("int8").graph
+    assert not any(passes_on(graph, index) for op in graph.ops for index in op.outputs if op.name in planting.WEIGHTED)
 
 
 def test_models_without_layers_to_read_are_refused() -> None:
