@@ -47,6 +47,21 @@ class Held(ValueError):
     """A run directory that another process holds."""
 
 
+class Damaged(ValueError):
+    """A file of a run that cannot be read.
+
+    Attributes:
+        fact: what was expected in which file, and what stands there, without a way out.
+    """
+
+    def __init__(self, fact: str, way_out: str) -> None:
+        super().__init__(fact, way_out)
+        self.fact = fact
+
+    def __str__(self) -> str:
+        return ": ".join(self.args)
+
+
 class Store:
     """One run's directory. Names are relative to it."""
 
@@ -92,14 +107,14 @@ class Store:
         """The content of a JSON file.
 
         Raises:
-            ValueError: it is damaged; the way out is told.
+            Damaged: it is no JSON; the way out is told.
         """
         try:
             return json.loads(self.path(name).read_text(encoding="utf-8"))
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             where = f"line {error.lineno}" if isinstance(error, json.JSONDecodeError) else f"byte {error.start}"
-            raise ValueError(
-                f"Expected JSON in {self.path(name)}, got damage at {where}: remove that file and run again."
+            raise Damaged(
+                f"Expected JSON in {self.path(name)}, got damage at {where}", "remove that file and run again."
             ) from error
 
     def write_table(self, name: str, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> None:
@@ -112,13 +127,13 @@ class Store:
         """The rows of a Parquet file.
 
         Raises:
-            ValueError: it is damaged.
+            Damaged: it is.
         """
         try:
             rows: list[dict[str, Any]] = pq.read_table(self.path(name)).to_pylist()
         except pa.ArrowInvalid as error:
-            raise ValueError(
-                f"Expected Parquet in {self.path(name)}, got damage: remove that file and run again."
+            raise Damaged(
+                f"Expected Parquet in {self.path(name)}, got damage", "remove that file and run again."
             ) from error
         return rows
 
@@ -131,14 +146,15 @@ class Store:
         """The arrays of an .npz.
 
         Raises:
-            ValueError: it is damaged.
+            Damaged: it is.
         """
         try:
             with np.load(self.path(name), allow_pickle=False) as arrays:
                 return dict(arrays)
         except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError) as error:
-            raise ValueError(
-                f"Expected arrays in {self.path(name)}, got damage ({error}): remove that run's folder and run again."
+            raise Damaged(
+                f"Expected arrays in {self.path(name)}, got damage ({error})",
+                "remove that run's folder and run again.",
             ) from error
 
     def remove(self, name: str) -> None:

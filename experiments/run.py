@@ -9,13 +9,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from diverget import tables
-from diverget.store import Store
+from diverget.store import Damaged, Store
 from experiments import data, stages
 from experiments.config.criteria import Criterion
 from experiments.config.schema import RunConfig
 from experiments.gate import Judged, conclude
 from experiments.pairs import Subjects, prepare
 from experiments.progress import Screen
+from experiments.record.contents import damage
 from experiments.report import render
 from experiments.stages import attribution, bands, doses, found, gaps
 from experiments.stages.patchwise import patchwise, refuse_arms
@@ -71,13 +72,16 @@ def judge_anew(store: Store, criteria: Sequence[Criterion]) -> Judged:
 
     Raises:
         Held: another process writes there.
-        ValueError, OSError: a file of the run is damaged, or cannot be written.
+        ValueError, OSError: a file of the run is damaged or gone, or cannot be written.
     """
     with store.alone():
         # Without its report a run is not complete: one that is stopped here is judged again.
         store.path("report.html").unlink(missing_ok=True)
-        judged = conclude(store, criteria)
-        render(store.root)
+        try:
+            judged = conclude(store, criteria)
+            render(store.root)
+        except (Damaged, FileNotFoundError) as error:
+            raise ValueError(damage(error, store)) from error
     return judged
 
 

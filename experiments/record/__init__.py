@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from diverget.store import Store, plain
+from diverget.store import Damaged, Store, plain
 from experiments.record.contents import CONTENTS, FINDING_ARRAYS, check
 
 Row = Mapping[str, Any]
@@ -262,7 +262,7 @@ def _searches(parts: Sequence[Path]) -> dict[str, Search]:
             columns = [n for n in names if n in wanted or n.startswith(("score:", "outcome:"))]
             table = pq.read_table(part, columns=columns)
         except (pa.ArrowInvalid, OSError) as error:
-            raise ValueError(f"Expected Parquet in {part}, got damage: remove that file and run again.") from error
+            raise Damaged(f"Expected Parquet in {part}, got damage", "remove that file and run again.") from error
         check(dict.fromkeys(table.column_names), dict.fromkeys(wanted), file=part)
         tables.append(table)
     table = pa.concat_tables(tables, promote_options="default")

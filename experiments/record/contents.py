@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from diverget.store import Damaged, Store
+
 NUMBER = (int, float)
 COUNT = int
 
@@ -270,7 +272,7 @@ def check(found: Any, expected: Any, *, file: Path, at: str = "") -> None:
     """Nothing, where `found` is as expected.
 
     Raises:
-        ValueError: a key is missing or of another kind; the file, the place in it and the way out are told.
+        Damaged: a key is missing or of another kind; the file, the place in it and the way out are told.
     """
     if isinstance(expected, Optional):
         expected = None if found is None else expected.expected
@@ -279,9 +281,9 @@ def check(found: Any, expected: Any, *, file: Path, at: str = "") -> None:
     kind = dict if isinstance(expected, Mapping) else list if isinstance(expected, list) else expected
     if not isinstance(found, kind):
         names = " or ".join(_name(k) for k in (kind if isinstance(kind, tuple) else (kind,)))
-        raise ValueError(
-            f"Expected {names}{f' at {at}' if at else ''} in {file}, got {_name(type(found))}: "
-            "remove that file and run again."
+        raise Damaged(
+            f"Expected {names}{f' at {at}' if at else ''} in {file}, got {_name(type(found))}",
+            "remove that file and run again.",
         )
     if isinstance(expected, list):
         for i, entry in enumerate(found):
@@ -296,11 +298,28 @@ def check(found: Any, expected: Any, *, file: Path, at: str = "") -> None:
                 continue
             place = f"{at}.{name}" if at else name
             if name not in found:
-                raise ValueError(
-                    f"Expected the key {place} in {file}, got none: remove that file and run again, or render with "
-                    "the version of diverget that made the run."
+                raise Damaged(
+                    f"Expected the key {place} in {file}, got none",
+                    "remove that file and run again, or render with the version of diverget that made the run.",
                 )
             check(found[name], each, file=file, at=place)
+
+
+def damage(error: ValueError | OSError, store: Store) -> str:
+    """What is told of a run that looks complete, and of which a file cannot be read.
+
+    A complete run is not carried out again, so that what is lacking comes back with its whole folder alone.
+    """
+    way_out = f"remove the folder {store.root} and start the same command again."
+    if not store.has("manifest.json"):
+        return f"Expected {store.path('manifest.json')}, got no such file; {way_out}"
+    if isinstance(error, Damaged):
+        return f"{error.fact}; {way_out}"
+    if isinstance(error, FileNotFoundError):
+        return f"Expected {error.filename or error}, got no such file; {way_out}"
+    if isinstance(error, OSError):
+        return f"Expected to read {error.filename or store.root}, got {error.strerror or error}; {way_out}"
+    return str(error)
 
 
 def _name(kind: type) -> str:

@@ -15,7 +15,7 @@ import pyarrow as pa
 from diverget.store import Store
 from experiments.config.schema import NEUTRAL
 from experiments.record import EVERYTHING, Row
-from experiments.record.contents import CONTENTS, check
+from experiments.record.contents import CONTENTS, check, damage
 from experiments.sections.beside import compared
 from experiments.stages.drawn import Drawn, read_drawn
 from experiments.sweep import COMPLETE
@@ -59,7 +59,7 @@ def paired(told: Row, place: Path, damaged: dict[str, str]) -> tuple[list[dict[s
             try:
                 drawn |= _drawn(pair)
             except (ValueError, OSError) as error:
-                damaged[pair["cell"]] = str(error)
+                damaged[pair["cell"]] = damage(error, pair["store"])
         for both in mine[:room]:
             if not _same_patches(drawn, both):
                 continue
@@ -80,14 +80,15 @@ def _groups(told: Row, place: Path, damaged: dict[str, str]) -> Iterator[list[Ro
     found: dict[str, list[Row]] = {}
     for cell in told["cells"]:
         store = Store(Store(place).beside(cell["directory"]))
-        if cell["state"] != COMPLETE or not store.has("models.json"):
+        # A folder that was removed as told is carried out again, and no damage.
+        if cell["state"] != COMPLETE or not store.has("summary.json"):
             continue
         try:
             manifest, models = store.read_json("manifest.json"), store.read_json("models.json")
             for name, content in (("manifest.json", manifest), ("models.json", models)):
                 check(content, CONTENTS[name], file=store.path(name))
         except (ValueError, OSError) as error:
-            damaged[cell["name"]] = str(error)
+            damaged[cell["name"]] = damage(error, store)
             continue
         same = json.dumps({k: v for k, v in manifest["config"].items() if k not in APART}, sort_keys=True)
         found.setdefault(same, []).extend(

@@ -17,7 +17,7 @@ from experiments.config.criteria import state
 from experiments.config.methods import RungConfig
 from experiments.gate import metrics
 from experiments.record import Row, read
-from experiments.record.contents import CONTENTS, check
+from experiments.record.contents import CONTENTS, check, damage
 from experiments.sweep import DAMAGED, ELSEWHERE, worded
 from relations import TIERS
 
@@ -55,7 +55,7 @@ def rows_of(told: Row, place: Path, damaged: dict[str, str]) -> list[dict[str, A
             try:
                 pairs = _pairs(store)
             except (ValueError, OSError) as error:
-                damaged[name] = str(error)
+                damaged[name] = damage(error, store)
         same = {
             "cell": name,
             "directory": cell["directory"],

@@ -17,7 +17,7 @@ from experiments.executors.job import job_of
 from experiments.executors.slurm import HERE
 from experiments.gate import as_asked
 from experiments.progress import Screen
-from experiments.record.contents import CONTENTS, check
+from experiments.record.contents import CONTENTS, check, damage
 from experiments.sweep import COMPLETE, DAMAGED, ELSEWHERE, FAILED, Cell, Sweep, cells_in_words, differs
 from experiments.sweep.costs import Cost, costs, looking, state
 from experiments.sweep.watch import Watch, watching
@@ -225,7 +225,7 @@ def _judge_anew(
         except Held as error:
             stuck[cell.name] = Done(cell.name, None, str(error), held=True)
         except ValueError as error:
-            damaged[cell.name] = str(error)
+            damaged[cell.name] = damage(error, Store(out / cell.folder))
         except OSError as error:
             stuck[cell.name] = Done(cell.name, None, str(error))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from experiments.progress import Screen
 from experiments.sweep import Cell, Sweep, load_sweep
 from experiments.sweep import costs as sweep_costs
 from experiments.sweep.run import Ended, carry_out, ended_in_words
-from tests.experiments import fake_cells
+from tests.experiments import fake_cells, sweeps
 from tests.experiments.small import CONFIG, write
 
 ONE = "sweep: {grid: {seed: [0]}}\n"
@@ -69,7 +70,7 @@ def test_a_cell_with_a_damaged_summary_is_told_and_the_others_have_their_page(tm
     done = CliRunner().invoke(app, ["sweep", str(tmp_path / "small.yaml"), "--out", str(out)])
     assert done.exit_code == 2 and isinstance(done.exception, SystemExit)
     assert "cell 2 (seed 1) damaged: Expected" in done.output and f"{file}, got" in done.output
-    assert "remove that file" in done.output and "1 of 2 cells damaged" in done.output
+    assert f"remove the folder {file.parent} and" in done.output and "1 of 2 cells damaged" in done.output
     assert "failed" not in done.output and "Traceback" not in done.output
     place = out / "small-sweep"
     told = json.loads((place / "sweep.json").read_text())["cells"]
@@ -84,26 +85,81 @@ def test_a_cell_with_a_damaged_summary_is_told_and_the_others_have_their_page(tm
     }
 
 
-@pytest.mark.parametrize("name", ["models.json", "manifest.json", "rates/outcomes-00.npz"])
-def test_a_damaged_file_that_the_page_alone_reads_is_told_too(tmp_path: Path, name: str) -> None:
-    golden = "%(golden)s"
-    swept = f"sweep: {{grid: {{quantisations: [{{path: {golden}/int8.tflite}}, {{path: {golden}/float16.tflite}}]}}}}\n"
+@pytest.fixture(scope="module")
+def paired(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a sweep of two quantisations that was carried out, under `out`."""
+    folder = tmp_path_factory.mktemp("paired")
+    quantisations = ", ".join(f"{{path: %(golden)s/{name}.tflite, name: {name}}}" for name in ("int8", "float16"))
+    more = "control: false\nattribution: false\n"
+    write(folder, CONFIG + more + f"sweep: {{grid: {{quantisations: [{quantisations}]}}}}\n")
+    code, told = swept(folder, folder / "out")
+    assert code == 0, told
+    return folder
+
+
+def swept(folder: Path, out: Path) -> tuple[int, str]:
+    """The exit code of the sweep in `folder`, and all that it said."""
+    fewer = ("search.budget=480", "search.population=6", "rates.draws=1", "relations=[brightness, gaussian_noise]")
+    line = ["sweep", str(folder / "small.yaml"), "--out", str(out)]
+    done = CliRunner().invoke(app, [*line, *(word for key in fewer for word in ("--set", key))])
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done.exit_code, done.output
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("models.json", b"nothing"),
+        ("manifest.json", b"nothing"),
+        ("manifest.json", None),
+        ("rates/outcomes-00.npz", b"nothing"),
+        ("summary.json", b"{}"),
+    ],
+)
+def test_who_follows_what_is_told_of_a_damaged_file_has_the_whole_sweep_again(
+    paired: Path, tmp_path: Path, name: str, content: bytes | None
+) -> None:
     out = tmp_path / "out"
-    sweep = sweep_of(tmp_path, swept=swept)
-    for number, cell in enumerate(sweep.cells):
-        run = fake_cells.complete(cell, out)
-        models = json.loads((run / "models.json").read_text())
-        for pair in models["pairs"]:
-            pair["quantised_model"]["digest"] = str(number)
-        (run / "models.json").write_text(json.dumps(models))
-    (out / sweep.cells[0].folder / "rates").mkdir(exist_ok=True)
-    (out / sweep.cells[0].folder / name).write_bytes(b"nothing")
-    ended, _ = carried_out(sweep, out)
-    assert list(ended.damaged) == ["1"] and not ended.complete and not ended.failed
-    assert f"{name}, got damage" in ended.damaged["1"]
-    assert "1 cell damaged" in (ended.place / "report.html").read_text()
-    states = [cell["state"] for cell in json.loads((ended.place / "sweep.json").read_text())["cells"]]
-    assert states == ["damaged", "complete"]
+    shutil.copytree(paired / "out", out)
+    place = out / "small-sweep"
+    first, second = json.loads((place / "sweep.json").read_text())["cells"]
+    run = out / first["directory"]
+
+    def numbers() -> list[object]:
+        tables = [(place / table).read_bytes() for table in ("cells.csv", "paired.csv")]
+        return [tables, sweeps.content(run), sweeps.content(out / second["directory"])]
+
+    before = numbers()
+    if content is None:
+        (run / name).unlink()
+    else:
+        (run / name).write_bytes(content)
+    code, told = swept(paired, out)
+    assert code == 2 and "Errno" not in told and "Traceback" not in told and "failed" not in told
+    assert "1 of 2 cells damaged" in told and str(run / name) in told
+    assert f"; remove the folder {run} and start the same command again." in told
+    assert "remove that" not in told and "remove it" not in told
+    cells = json.loads((place / "sweep.json").read_text())["cells"]
+    assert [cell["state"] for cell in cells] == ["damaged", "complete"]
+    assert "1 cell damaged" in (place / "report.html").read_text() and not (place / "paired.csv").exists()
+    shutil.rmtree(run)
+    code, told = swept(paired, out)
+    assert code == 0 and "damaged" not in told, told
+    assert numbers() == before
+
+
+def test_a_file_that_lacks_when_a_complete_cell_is_judged_anew_is_damage(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (cell,) = sweep_of(tmp_path, swept=ONE).cells
+    run = fake_cells.complete(cell, out)
+    (run / "manifest.json").unlink()
+    for _ in range(2):  # The report is gone after the first.
+        ended, _ = carried_out(sweep_of(tmp_path, "criteria: [agreement >= 0.1]\n", ONE), out)
+        (told,) = [*ended.damaged.values(), *ended.failed.values()]
+        assert told == (
+            f"Expected {run / 'manifest.json'}, got no such file; remove the folder {run} and start the same command "
+            "again."
+        )
 
 
 def test_a_cell_that_another_process_holds_is_under_way_and_has_not_failed(
