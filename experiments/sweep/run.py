@@ -189,10 +189,7 @@ def carry_out(
         _judge_anew([cell for cell in sweep.cells if cell.name not in told], out, screen, stuck, damaged)
         if jobs:
             _watched(sweep, jobs, told, EXECUTORS[engine](jobs, asked), out, screen, stuck)
-        for cell in sweep.cells:
-            # Whoever held it may have come to its end meanwhile.
-            if cell.name in stuck and stuck[cell.name].held and _judged(cell, out):
-                del stuck[cell.name]
+        _look_again([cell for cell in sweep.cells if cell.name in stuck], out, stuck, damaged)
     finally:
         note(sweep, out, stuck, damaged)
     found = render_sweep(place)
@@ -228,6 +225,24 @@ def _judge_anew(
             damaged[cell.name] = damage(error, Store(out / cell.folder))
         except OSError as error:
             stuck[cell.name] = Done(cell.name, None, str(error))
+
+
+def _look_again(cells: Sequence[Cell], out: Path, stuck: dict[str, Done], damaged: dict[str, str]) -> None:
+    """Drop from `stuck` those of `cells` that others held and have brought to their end meanwhile.
+
+    Args:
+        damaged: receives those of which a file cannot be read.
+    """
+    for cell in cells:
+        if not stuck[cell.name].held:
+            continue
+        try:
+            ended = _judged(cell, out)
+        except (ValueError, OSError) as error:
+            damaged[cell.name] = damage(error, Store(out / cell.folder))
+            ended = True
+        if ended:
+            del stuck[cell.name]
 
 
 def _job(cell: Cell, out: Path, place: Path, workers: int | None) -> Job:

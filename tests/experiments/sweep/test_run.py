@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from typer.testing import CliRunner
 
 from diverget.store import Store
 from experiments.cli import app
-from experiments.executors import job
+from experiments.executors import EXECUTORS, Asked, Done, Job, job
 from experiments.progress import Screen
 from experiments.sweep import Cell, Sweep, load_sweep
 from experiments.sweep import costs as sweep_costs
@@ -181,6 +182,28 @@ def test_a_cell_that_another_process_holds_is_under_way_and_has_not_failed(
     assert [cell["state"] for cell in cells] == ["complete", "under way elsewhere"]
     page = (ended.place / "report.html").read_text()
     assert "1 cell under way elsewhere" in page and "failed" not in page
+
+
+def test_a_damaged_summary_of_a_cell_that_another_process_held_leaves_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    sweep = sweep_of(tmp_path)
+    sound, held = sweep.cells
+    fake_cells.complete(sound, out)
+
+    def ends_damaged(jobs: Sequence[Job], asked: Asked) -> Iterator[Done]:
+        run = fake_cells.complete(held, out)
+        (run / "summary.json").write_text("{")
+        yield Done(jobs[0].name, None, "Expected it to be free, got a run.", held=True)
+
+    monkeypatch.setitem(EXECUTORS, "serial", ends_damaged)
+    ended, _ = carried_out(sweep, out)
+    assert list(ended.damaged) == ["2"] and not ended.elsewhere and not ended.failed
+    assert f"remove the folder {out / held.folder} and" in ended.damaged["2"]
+    cells = json.loads((ended.place / "sweep.json").read_text())["cells"]
+    assert [cell["state"] for cell in cells] == ["complete", "damaged"]
+    assert "1 cell damaged and without numbers here" in (ended.place / "report.html").read_text()
 
 
 def test_a_complete_cell_that_is_held_is_not_judged_under_the_other_process(tmp_path: Path) -> None:
