@@ -15,10 +15,11 @@ from typer.testing import CliRunner
 
 from diverget.store import Store
 from experiments.cli import app
-from experiments.executors import EXECUTORS, Asked, Done, Job, job
+from experiments.executors import Asked, Done, Job, job
 from experiments.progress import Screen
 from experiments.sweep import Cell, Sweep, load_sweep
 from experiments.sweep import costs as sweep_costs
+from experiments.sweep import run as sweep_run
 from experiments.sweep.run import Ended, carry_out, ended_in_words
 from tests.experiments import fake_cells, sweeps
 from tests.experiments.small import CONFIG, write
@@ -197,7 +198,7 @@ def test_a_damaged_summary_of_a_cell_that_another_process_held_leaves_the_page(
         (run / "summary.json").write_text("{")
         yield Done(jobs[0].name, None, "Expected it to be free, got a run.", held=True)
 
-    monkeypatch.setitem(EXECUTORS, "serial", ends_damaged)
+    monkeypatch.setattr(sweep_run, "EXECUTORS", {"serial": ends_damaged})
     ended, _ = carried_out(sweep, out)
     assert list(ended.damaged) == ["2"] and not ended.elsewhere and not ended.failed
     assert f"remove the folder {out / held.folder} and" in ended.damaged["2"]
