@@ -24,7 +24,7 @@ from experiments.statistics.comparison import LEVEL
 from experiments.sweep import COMPLETE, DAMAGED, ELSEWHERE, FAILED, worded
 from experiments.sweep.pairs import MOST_COUPLES, paired
 from experiments.sweep.pairs import table as paired_table
-from experiments.sweep.rows import boards, is_seed, rows_of, table
+from experiments.sweep.rows import blanked, boards, is_seed, rows_of, table
 from experiments.wording import count, cut, listed, plural
 
 SWEEP = {
@@ -209,8 +209,10 @@ def render_sweep(place: Path) -> dict[str, str]:
     told: Mapping[str, Any] = store.read_json("sweep.json")
     check(told, SWEEP, file=store.path("sweep.json"))
     damaged = {cell["name"]: cell["message"] for cell in told["cells"] if cell["state"] == DAMAGED}
-    beside, couples = paired(told, store.root, damaged)
     rows = rows_of(told, store.root, damaged)
+    # What is damaged must be known before: a cell without numbers has no weight in a correction for many tests.
+    beside, couples = paired(told, store.root, damaged)
+    rows = blanked(rows, damaged)
     told = {**told, "cells": [_as_found(cell, damaged) for cell in told["cells"]]}
     _write_csv(store, "cells.csv", table(rows, told["keys"]))
     if beside:

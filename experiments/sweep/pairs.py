@@ -43,7 +43,8 @@ def paired(told: Row, place: Path, damaged: dict[str, str]) -> tuple[list[dict[s
     the same networks with the same outcome of every draw are one.
 
     Args:
-        damaged: receives the cells of which a file cannot be read, with what to do; they are left out.
+        damaged: the cells of which a file cannot be read, with what to do; receives those in which one is found. All
+            of them are left out.
     """
     drawn: dict[str, Drawn] = {}
     couples: list[tuple[Row, Row]] = []
@@ -51,15 +52,14 @@ def paired(told: Row, place: Path, damaged: dict[str, str]) -> tuple[list[dict[s
     whole = 0
     for group in _groups(told, place, damaged):
         mine = list(_couples(group))
-        room = MOST_COUPLES - len(couples)
-        whole += len(mine)
-        if not mine or room <= 0:
-            continue
-        for pair in group:
+        room = max(MOST_COUPLES - len(couples), 0)
+        for pair in group if mine and room else ():
             try:
                 drawn |= _drawn(pair)
             except (ValueError, OSError) as error:
                 damaged[pair["cell"]] = damage(error, pair["store"])
+        mine = [both for both in mine if not any(pair["cell"] in damaged for pair in both)]
+        whole += len(mine)
         for both in mine[:room]:
             if not _same_patches(drawn, both):
                 continue
@@ -81,7 +81,7 @@ def _groups(told: Row, place: Path, damaged: dict[str, str]) -> Iterator[list[Ro
     for cell in told["cells"]:
         store = Store(Store(place).beside(cell["directory"]))
         # A folder that was removed as told is carried out again, and no damage.
-        if cell["state"] != COMPLETE or not store.has("summary.json"):
+        if cell["state"] != COMPLETE or cell["name"] in damaged or not store.has("summary.json"):
             continue
         try:
             manifest, models = store.read_json("manifest.json"), store.read_json("models.json")

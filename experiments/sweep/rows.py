@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,9 @@ METRICS = (
 """The columns of cells.csv after the cell, what it has of each swept key, the pair and its rung: each metric means what
 it means in `criteria`, and null is what was not measured."""
 
+NOTHING: Row = MappingProxyType({"pair": None, "rung": None, **{name: None for name, _ in METRICS}})
+"""What a row has of a cell without numbers."""
+
 MOST_ROWS, FEWEST_ROWS = 300, 10
 """Rows of all leaderboards together, and of one that is shown: who needs more sorts cells.csv (engineering
 judgement)."""
@@ -44,13 +48,13 @@ def rows_of(told: Row, place: Path, damaged: dict[str, str]) -> list[dict[str, A
 
     Args:
         damaged: the cells of which a file cannot be read, with what to do; receives those in which one is found. They
-            have no numbers.
+            have no numbers; see `blanked`.
     """
     found = []
     for cell in told["cells"]:
         store, name = Store(Store(place).beside(cell["directory"])), cell["name"]
         # What another process holds is told when that is done: until then it may be judged by other criteria.
-        pairs = []
+        pairs: Sequence[Row] = []
         if store.has("summary.json") and cell["state"] != ELSEWHERE and name not in damaged:
             try:
                 pairs = _pairs(store)
@@ -59,14 +63,27 @@ def rows_of(told: Row, place: Path, damaged: dict[str, str]) -> list[dict[str, A
         same = {
             "cell": name,
             "directory": cell["directory"],
-            "state": DAMAGED if name in damaged else cell["state"],
-            "message": damaged.get(name, cell["message"]),
+            "state": cell["state"],
+            "message": cell["message"],
             "values": {key: worded(key, cell["values"][key]) for key in told["keys"] if key in cell["values"]},
             "raw": cell["values"],
             "repeats": 1,
         }
-        nothing = {"pair": None, "rung": None, **{name: None for name, _ in METRICS}}
-        found += [same | pair for pair in pairs or [nothing]]
+        found += [{**same, **pair} for pair in pairs or [NOTHING]]
+    return found
+
+
+def blanked(rows: Sequence[Row], damaged: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The rows of `rows_of`, with one row without numbers in place of all those of a damaged cell."""
+    found: list[dict[str, Any]] = []
+    told: set[str] = set()
+    for row in rows:
+        name = row["cell"]
+        if name not in damaged:
+            found.append(dict(row))
+        elif name not in told:
+            told.add(name)
+            found.append({**row, **NOTHING, "state": DAMAGED, "message": damaged[name]})
     return found
 
 

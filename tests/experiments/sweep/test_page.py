@@ -142,6 +142,33 @@ def test_cells_that_differ_in_their_quantisations_alone_are_paired_by_their_draw
     assert int(told_row["draws"]) == both.sum() and float(told_row["p_sign_flip"]) == found["found"].blockwise
 
 
+@pytest.mark.parametrize("file", ["baseline.json", "models.json"])
+def test_a_damaged_cell_stands_in_no_table(tmp_path: Path, file: str) -> None:
+    golden, names = "%(golden)s", ("int8", "float16", "dynamic")
+    grid = ", ".join(f"[{{path: {golden}/int8.tflite, name: {name}}}]" for name in names)
+    out = tmp_path / "out"
+    sweep = load_sweep(write(tmp_path, CONFIG + f"sweep: {{grid: {{quantisations: [{grid}]}}}}\n"))
+    for number, cell in enumerate(sweep.cells):
+        drawn(fake_cells.complete(cell, out, findings=0), {f"float/q{number}": outcomes(number, 0.2)})
+    place = note(sweep, out, {})
+
+    def told(name: str) -> list[dict[str, str]]:
+        with open(place / name, newline="") as table:
+            return list(csv.DictReader(table))
+
+    assert not render_sweep(place) and len(told("paired.csv")) == 3
+    # Without the metrics that the gate left, the numbers of a cell are read from all its files.
+    run = out / sweep.cells[1].folder
+    summary = json.loads((run / "summary.json").read_text())
+    del summary["metrics"]
+    (run / "summary.json").write_text(json.dumps(summary))
+    (run / file).write_text("{")
+    assert list(render_sweep(place)) == ["2"]
+    assert [(row["first_cell"], row["second_cell"]) for row in told("paired.csv")] == [("1", "3")]
+    states = [(row["cell"], row["state"], bool(row["agreement"])) for row in told("cells.csv")]
+    assert states == [("1", "complete", True), ("2", "damaged", False), ("3", "complete", True)]
+
+
 def test_cells_that_met_the_same_draws_with_the_same_networks_are_compared_once(tmp_path: Path) -> None:
     golden = "%(golden)s"
     swept = (
