@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import secrets
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 WRITE_SECONDS = 1.0
 """Between two writings while one stage goes on: a person sees no more, and a network file system is spared
@@ -38,6 +41,7 @@ class Teller:
     """Keeps the file at `path` as it hears of stages. What cannot be written is not told, and the cell goes on."""
 
     path: Path
+    _owner: str = field(default_factory=lambda: f"{platform.node()} {os.getpid()} {secrets.token_hex(4)}", init=False)
     _stage: str = field(default="", init=False)
     _written: float = field(default=0.0, init=False)
 
@@ -47,27 +51,57 @@ class Teller:
         if stage == self._stage and now - self._written < WRITE_SECONDS:
             return
         self._stage, self._written = stage, now
-        temporary = self.path.with_name(f".{self.path.name}.tmp")
+        # Another sweep may have the same cell: each writes a file of its own before it takes the name.
+        temporary = self.path.with_name(f".{self.path.name}.{self._owner.replace(' ', '.')}.tmp")
+        told = {"stage": " ".join(stage.split()), "share": share, "owner": self._owner}
         with suppress(OSError):
-            temporary.write_text(json.dumps({"stage": " ".join(stage.split()), "share": share}), encoding="utf-8")
+            temporary.write_text(json.dumps(told), encoding="utf-8")
             os.replace(temporary, self.path)
 
     def end(self) -> None:
-        """Tell nothing more: the cell has ended."""
-        forget(self.path)
+        """Tell nothing more: the cell has ended. What another process told of it stays."""
+        if _content(self.path).get("owner") == self._owner:
+            _remove(self.path)
 
 
 def forget(path: Path) -> None:
-    """Remove what was told at `path`."""
+    """Remove what was told at `path`, unless a process tells it that lives, or may live on another machine."""
+    content = _content(path)
+    node, _, rest = str(content.get("owner", "")).partition(" ")
+    number = rest.partition(" ")[0]
+    if content and not (number.isdecimal() and (node != platform.node() or _lives(int(number)))):
+        _remove(path)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # It is another user's.
+        return True
+    return True
+
+
+def _remove(path: Path) -> None:
     with suppress(OSError):
         path.unlink(missing_ok=True)
 
 
-def read_far(path: Path) -> Far | None:
-    """What was told last at `path`; None where that is nothing, or nothing that can be read."""
+def _content(path: Path) -> dict[str, Any]:
+    """What stands at `path`; empty where that is nothing, or nothing that can be read."""
     try:
         with open(path, "rb") as file:
             found = json.loads(file.read(MOST_BYTES))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def read_far(path: Path) -> Far | None:
+    """What was told last at `path`; None where that is nothing, or nothing that can be read."""
+    found = _content(path)
+    try:
         return Far(str(found["stage"])[:60], min(max(float(found["share"]), 0.0), 1.0))
-    except (OSError, ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError):
         return None

@@ -40,6 +40,7 @@ class Watch:
     ended: list[str] = field(default_factory=list, init=False)
     started: float = field(default_factory=lambda: time.monotonic(), init=False)
     _left: tuple[float, float] | None = field(default=None, init=False)
+    _left_behind: dict[Path, tuple[int, int]] = field(default_factory=dict, init=False)
 
     @property
     def spent(self) -> int:
@@ -68,11 +69,26 @@ class Watch:
     def running(self) -> list[Far]:
         """How far each cell is that is under way, in the order of the sweep."""
         gone = set(self.ended)
-        # One look at a folder tells of all cells: of a thousand most have nothing to read.
-        there = {file for folder in {job.log.parent for job in self.jobs} for file in _files(folder)}
+        there = self._there()
         files = [path_of(job.log) for job in self.jobs if job.name not in gone]
-        looked = [read_far(file) for file in files if file in there]
+        looked = [read_far(file) for file in files if file in there and _written(file) != self._left_behind.get(file)]
         return [far for far in looked if far is not None]
+
+    def begin(self) -> None:
+        """Forget what processes told that are dead; what else lies there is passed over until it is told anew."""
+        self.forget()
+        self._left_behind = {file: _written(file) for file in self._there()}
+
+    def forget(self) -> None:
+        """Remove what dead processes told of these cells: a killed sweep, or worker, leaves it."""
+        there = self._there()
+        for job in self.jobs:
+            if (file := path_of(job.log)) in there:
+                forget(file)
+
+    def _there(self) -> set[Path]:
+        # One look at a folder tells of all cells: of a thousand most have nothing to read.
+        return {file for folder in {job.log.parent for job in self.jobs} for file in _files(folder)}
 
     def words(self) -> str:
         """`3 of 24 cells · 2 running (rates depthwise/int8 40 %; search depthwise/int8 5 %) · about 12 min left`."""
@@ -93,11 +109,19 @@ def _files(folder: Path) -> list[Path]:
         return []
 
 
+def _written(file: Path) -> tuple[int, int]:
+    """What tells one writing of a file from the next: its number and its time; zeros where it is gone."""
+    try:
+        found = file.stat()
+    except OSError:
+        return 0, 0
+    return found.st_ino, found.st_mtime_ns
+
+
 @contextmanager
 def watching(watch: Watch, screen: Screen) -> Iterator[Stage]:
     """A bar over the cells that is brought up to date while the block waits; a line a minute without a terminal."""
-    for job in watch.jobs:
-        forget(path_of(job.log))  # A killed sweep, or worker, leaves what it told.
+    watch.begin()
     over = threading.Event()
     with screen.stage("cells", total=watch.whole, foretold=True) as stage:
 
@@ -118,6 +142,5 @@ def watching(watch: Watch, screen: Screen) -> Iterator[Stage]:
         finally:
             over.set()
             looker.join()
-            for job in watch.jobs:
-                forget(path_of(job.log))
+            watch.forget()
             stage.to(watch.spent, watch.words())

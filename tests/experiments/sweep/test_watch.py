@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -13,12 +15,13 @@ from rich.console import Console
 
 from experiments.executors import Job, far
 from experiments.executors import job as jobs
-from experiments.executors.far import Far, Teller, path_of, read_far
+from experiments.executors.far import Far, Teller, forget, path_of, read_far
 from experiments.executors.job import job_of
 from experiments.progress import Screen
 from experiments.sweep import watch as watching_module
 from experiments.sweep.costs import Cost
 from experiments.sweep.watch import Watch, watching
+from tests.experiments.small import ROOT
 
 
 def jobs_in(folder: Path, count: int) -> list[Job]:
@@ -50,6 +53,36 @@ def test_a_stage_is_told_where_it_begins_and_then_now_and_again(
     assert [file.name for file in tmp_path.iterdir()] == ["cell.json"]
     teller.end()
     assert not list(tmp_path.iterdir()) and read_far(teller.path) is None
+
+
+def test_what_another_sweep_tells_of_the_same_cell_stays(tmp_path: Path) -> None:
+    (job,) = jobs_in(tmp_path, 1)
+    file = path_of(job.log)
+    first, second = Teller(file), Teller(file)
+    first.hear("train a", 0.5)
+    watch = Watch([job], {job.name: Cost(10, 1.0)})
+    with watching(watch, Screen(Console(file=io.StringIO()))):
+        assert read_far(file) == Far("train a", 0.5) and not watch.running()  # It may be as good as dead elsewhere.
+        second.hear("rates a", 0.25)
+        assert watch.running() == [Far("rates a", 0.25)]
+        first.end()
+        assert read_far(file) == Far("rates a", 0.25)
+    assert read_far(file) == Far("rates a", 0.25)
+    second.end()
+    assert [path.name for path in file.parent.iterdir()] == []
+
+
+def test_what_a_killed_process_told_is_forgotten(tmp_path: Path) -> None:
+    told = "import sys, pathlib; from experiments.executors.far import Teller; "
+    told += "Teller(pathlib.Path(sys.argv[1])).hear('train a', 0.5)"
+    file = tmp_path / "cell.json"
+    subprocess.run([sys.executable, "-c", told, str(file)], check=True, cwd=ROOT)
+    assert read_far(file) == Far("train a", 0.5)
+    forget(file)
+    assert not file.exists()
+    file.write_text(json.dumps({"stage": "train a", "share": 0.5, "owner": "another-machine 1 00"}))
+    forget(file)
+    assert file.exists()
 
 
 def test_what_cannot_be_written_or_read_ends_nothing(tmp_path: Path) -> None:
