@@ -283,7 +283,7 @@ def _watched(
     screen: Screen,
     stuck: dict[str, Done],
 ) -> None:
-    """Wait until all cells have ended; every end moves the bar and writes a line.
+    """Wait until all cells have ended; every end writes a line.
 
     Args:
         stuck: receives the cells that did not come to their end, at once, so that Ctrl-C forgets none.
@@ -291,13 +291,13 @@ def _watched(
     by_name = {cell.name: cell for cell in sweep.cells}
     written = time.monotonic()
     watch = Watch(jobs, told)
-    with watching(watch, screen) as stage:
+    with watching(watch, screen):
         for number, done in enumerate(ending, start=1):
             if done.met is None:
                 stuck[done.name] = done
+            # Words over a thousand cells would cost more than a short cell does: whoever looks once a second has them.
             watch.end(done.name)
             now = time.monotonic()
-            stage.to(watch.spent, watch.words())
             screen.say(_line(by_name[done.name], done, f"{number} of {len(jobs)}", watch.left()))
             if now - written > WRITE_SECONDS:
                 note(sweep, out, stuck)

@@ -33,28 +33,25 @@ class Watch:
     Attributes:
         jobs: of the cells; told: what each costs, by name.
         ended: the names of those that have ended.
+        spent: queries of these; whole: queries of all cells.
     """
 
     jobs: Sequence[Job]
     told: Mapping[str, Cost]
     ended: list[str] = field(default_factory=list, init=False)
+    spent: int = field(default=0, init=False)
+    whole: int = field(init=False)
     started: float = field(default_factory=lambda: time.monotonic(), init=False)
     _left: tuple[float, float] | None = field(default=None, init=False)
     _left_behind: dict[Path, tuple[int, int]] = field(default_factory=dict, init=False)
 
-    @property
-    def spent(self) -> int:
-        """Queries of the cells that have ended."""
-        return sum(self.told[name].queries for name in self.ended)
-
-    @property
-    def whole(self) -> int:
-        """Queries of all of them."""
-        return sum(self.told[job.name].queries for job in self.jobs)
+    def __post_init__(self) -> None:
+        self.whole = sum(self.told[job.name].queries for job in self.jobs)
 
     def end(self, name: str) -> None:
         """Note that a cell has ended, and how long the others will take at the speed so far."""
         self.ended.append(name)
+        self.spent += self.told[name].queries
         now = time.monotonic()
         if self.spent:
             self._left = now, (now - self.started) * (self.whole - self.spent) / self.spent

@@ -136,6 +136,22 @@ def test_the_words_tell_ended_and_running_cells_and_the_time_left(
     assert "5 running (train a; train b 50 %; train b 50 %; and 2 more)" in watch.words()
 
 
+def test_the_end_of_a_cell_looks_at_no_other(tmp_path: Path) -> None:
+    asked = jobs_in(tmp_path, 5)
+    looked: list[str] = []
+
+    class Costs(dict[str, Cost]):
+        def __getitem__(self, name: str) -> Cost:
+            looked.append(name)
+            return super().__getitem__(name)
+
+    watch = Watch(asked, Costs({job.name: Cost(10 * int(job.name), 1.0) for job in asked}))
+    looked.clear()
+    for name in ("2", "5", "1"):
+        watch.end(name)
+    assert looked == ["2", "5", "1"] and (watch.spent, watch.whole) == (80, 150)
+
+
 def test_a_line_now_and_again_where_there_is_no_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watching_module, "LOOK_SECONDS", 0.01)
     monkeypatch.setattr(watching_module, "SAY_SECONDS", 0.0)
