@@ -49,6 +49,9 @@ WORDS = {
 }
 """By name: what the number is, and whether more of it is better."""
 
+AGAINST_RANDOM = ("a12_queries", "a12_severity", "severity_to_random")
+"""Those that set an arm against random, and say nothing of random itself."""
+
 
 def ours(cells: Sequence[Cell]) -> list[str]:
     """The arms that move through natural distortions, without random, in their order."""
