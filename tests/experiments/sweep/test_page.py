@@ -15,7 +15,7 @@ import pytest
 from diverget.outcome import Outcome
 from diverget.store import Store
 from experiments.record import EVERYTHING
-from experiments.sweep import load_sweep
+from experiments.sweep import Sweep, load_sweep
 from experiments.sweep.page import MOST_CELLS, alerts, page, render_sweep
 from experiments.sweep.pairs import paired
 from experiments.sweep.rows import FEWEST_ROWS, METRICS, MOST_ROWS, Board, boards, rows_of
@@ -111,14 +111,19 @@ def outcomes(seed: int, rate: float) -> np.ndarray:
     return rng.choice(kinds, p=[rate, 0.9 - rate, 0.1], size=(100, 2)).astype(np.uint8)
 
 
-def test_cells_that_differ_in_their_quantisations_alone_are_paired_by_their_draws(tmp_path: Path) -> None:
+def two_quantisations(folder: Path, other: str) -> Sweep:
+    """A sweep over the key and values `other` and, within each, over two quantised networks."""
     golden = "%(golden)s"
-    swept = (
-        "sweep:\n  grid:\n    seed: [0, 1]\n"
+    grid = (
+        f"sweep:\n  grid:\n    {other}\n"
         f"    quantisations: [[{{path: {golden}/int8.tflite}}], [{{path: {golden}/float16.tflite}}]]\n"
     )
+    return load_sweep(write(folder, CONFIG + grid))
+
+
+def test_cells_that_differ_in_their_quantisations_alone_are_paired_by_their_draws(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    sweep = load_sweep(write(tmp_path, CONFIG + swept))
+    sweep = two_quantisations(tmp_path, "seed: [0, 1]")
     kept = [outcomes(1, 0.05), outcomes(2, 0.6), outcomes(3, 0.1), outcomes(4, 0.1)]
     for number, cell in enumerate(sweep.cells):
         run = fake_cells.complete(cell, out, findings=0)
@@ -170,13 +175,8 @@ def test_a_damaged_cell_stands_in_no_table(tmp_path: Path, file: str) -> None:
 
 
 def test_cells_that_met_the_same_draws_with_the_same_networks_are_compared_once(tmp_path: Path) -> None:
-    golden = "%(golden)s"
-    swept = (
-        "sweep:\n  grid:\n    tier: [in_spec, stress]\n"
-        f"    quantisations: [[{{path: {golden}/int8.tflite}}], [{{path: {golden}/float16.tflite}}]]\n"
-    )
     out = tmp_path / "out"
-    sweep = load_sweep(write(tmp_path, CONFIG + swept))
+    sweep = two_quantisations(tmp_path, "tier: [in_spec, stress]")
     for number, cell in enumerate(sweep.cells):
         # The tier decides what is searched, not what is drawn: cells 1 and 3 are of one network, as 2 and 4 are.
         drawn(fake_cells.complete(cell, out, findings=0), {f"float/q{number % 2}": outcomes(number % 2, 0.2)})
