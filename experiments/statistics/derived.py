@@ -49,9 +49,6 @@ WORDS = {
 }
 """By name: what the number is, and whether more of it is better."""
 
-AGAINST_RANDOM = ("a12_queries", "a12_severity", "severity_to_random")
-"""Those that set an arm against random, and say nothing of random itself."""
-
 
 def ours(cells: Sequence[Cell]) -> list[str]:
     """The arms that move through natural distortions, without random, in their order."""
@@ -138,8 +135,10 @@ def _effects(cells: Sequence[Cell], arm: str, measure: str) -> tuple[float | Non
 
 def _severities(cells: Sequence[Cell], arm: str) -> tuple[float | None, int, int]:
     """The mean ratio of the medians; one that is not reached counts as `MOST`, the end of all bounds. Then the cells,
-    and those of them in which random did not reach its median."""
+    and those of them in which random did not reach its median. Random itself is compared with nothing."""
     ratios, missed = [], 0
+    if arm == RANDOM:
+        return None, 0, 0
     for cell in cells:
         mine, theirs = cell.arm(arm), cell.arm(RANDOM)
         medians = [median_severity(one) for one in (mine, theirs) if one is not None]

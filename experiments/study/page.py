@@ -27,7 +27,7 @@ from experiments.sections.arms import (
     why_empty,
 )
 from experiments.sections.page import Alert
-from experiments.statistics.derived import AGAINST_RANDOM, WORDS, Derived, derived, ours
+from experiments.statistics.derived import WORDS, Derived, derived, ours
 from experiments.statistics.trials import RANDOM, Cell, Trial, cells, summary
 from experiments.study.models_table import MODELS, accuracies, models
 from experiments.wording import number
@@ -168,12 +168,9 @@ def derived_table(found: Sequence[Cell], bars: Mapping[str, float]) -> dict[str,
     by_arm = {arm: {d.name: d for d in derived(found, arm)} for arm in arms}
     rows = []
     for name, (words, more) in WORDS.items():
-        told: list[dict[str, Any]] = []
+        told = []
         for arm in arms:
             one = by_arm[arm][name]
-            if arm == RANDOM and name in AGAINST_RANDOM:
-                told.append({"value": number(None), "met": None, "partly": ""})
-                continue
             value = "no finding of the rival" if one.value is not None and math.isinf(one.value) else number(one.value)
             partly = f"in {one.of} of {len(found)}" if 0 < one.of < len(found) else ""
             if one.missed:
@@ -223,9 +220,7 @@ def numbers(runs: Sequence[Studied]) -> Iterator[Row]:
             told = {name: value for name, value in row.items() if name not in ("arm", "is_random")}
             yield from _rows({**place, "arm": row["arm"], "budget": None}, told)
         for arm in compared(found):
-            told = {
-                one.name: one.value for one in derived(found, arm) if not (arm == RANDOM and one.name in AGAINST_RANDOM)
-            }
+            told = {one.name: one.value for one in derived(found, arm)}
             yield from _rows({**place, "arm": arm, "budget": None}, told)
 
 
