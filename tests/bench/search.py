@@ -3,8 +3,9 @@
 For each network: the queries a second of `Problem.evaluate` (distort, prepare, ask both, measure, judge, score)
 over those of nothing but the two interpreters fed with prepared inputs, on the same rows with the same worker
 threads, in turn within one process. 1.00 would mean that everything but inference is free. The same for the walk to
-the boundary, every patch a search of its own, which is set beside a loop over single patches as well. There the time
-that the workers spend inside the two models is measured within the search too, which other load blurs less.
+the boundary, every patch a search of its own. It is set beside a loop over single patches as well, which distorts,
+measures and asks but searches nothing, and beside the same search of one patch after the other. There the time that
+the workers spend inside the two models is measured within the search too, which other load blurs less.
 """
 
 from __future__ import annotations
@@ -46,6 +47,11 @@ BUDGET = 40
 """Queries a patch of the walk to the boundary."""
 
 SINGLES = 200
+"""Rows of the loop over single patches."""
+
+ALONE = 10
+"""Patches that are searched one after the other."""
+
 FOUR = "[gaussian_blur, brightness, offset, gaussian_noise]"
 
 
@@ -177,10 +183,11 @@ def by_patch(label: str, problem: Problem) -> None:
     ratio = np.median([raw / seconds for seconds, raw, _, _ in walks])
     speed = np.median([queries / seconds for seconds, _, queries, _ in walks])
     share = np.median([share for *_, share in walks])
-    single = one_at_a_time(problem)
+    single, alone = one_at_a_time(problem), searched_alone(problem)
     print(
         f"{label}, patch by patch: {speed:8,.0f} queries/s, {ratio:.2f} of raw inference, "
-        f"{share:.2f} of the time inside the models, {speed / single:.1f} times a loop over single patches"
+        f"{share:.2f} of the time inside the models, {speed / single:.1f} times a loop over single patches, "
+        f"{speed / alone:.1f} times the same search of one patch after the other"
     )
 
 
@@ -196,6 +203,22 @@ def one_at_a_time(problem: Problem) -> float:
         problem.reference.predict_proba(follow_up)
         problem.quantised.predict_proba(follow_up)
     return 2 * SINGLES / (time.perf_counter() - started)
+
+
+def searched_alone(problem: Problem) -> float:
+    """Queries a second of the walk to the boundary on one patch after the other."""
+    queries, started = 0, time.perf_counter()
+    for patch in range(ALONE):
+        trace = lockstep.run(
+            problem,
+            boundary,
+            members=np.array([patch]),
+            budget=BUDGET,
+            rng=np.random.default_rng(patch),
+            until=lockstep.Until.SPENT,
+        )
+        queries += int(trace.spent.sum())
+    return queries / (time.perf_counter() - started)
 
 
 if __name__ == "__main__":
