@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 
 from diverget.models import preprocessing, quantise
 from diverget.models.deployed import Deployed
+from diverget.models.made import clear_stale
 from diverget.models.model import check_pair
 from diverget.store import Store, appearing
 from experiments.compression import compressed, told_of
@@ -31,9 +31,6 @@ four networks."""
 
 CHECKED = 64
 """Patches on which the float32 .tflite is compared with Keras."""
-
-STALE_SECONDS = 86_400
-"""Age at which a working folder in the cache belongs to no process that still lives."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +91,7 @@ def prepare(config: RunConfig, material: Material, store: Store, screen: Screen,
 
 def _make(config: RunConfig, material: Material, store: Store, screen: Screen, cache: Path) -> None:
     """Put all models of `config` into the run, and record them in `models.json`."""
-    _clear_stale(cache)
+    clear_stale(cache)
     pairs: list[dict[str, Any]] = []
     references = []
     for asked in config.references:
@@ -120,14 +117,6 @@ def _make(config: RunConfig, material: Material, store: Store, screen: Screen, c
                 }
             )
     store.write_json("models.json", {"references": references, "pairs": pairs})
-
-
-def _clear_stale(cache: Path) -> None:
-    """Remove the working folders that killed trainings and conversions left in the cache."""
-    for kind in (".training-*", ".conversion-*"):
-        for folder in cache.glob(kind):
-            if folder.stat().st_mtime < time.time() - STALE_SECONDS:
-                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _reference(

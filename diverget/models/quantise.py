@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
 import tempfile
 from hashlib import sha256
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from diverget.locks import locked
 from diverget.models import saved_model
 from diverget.models.child import Emit, ModelError, run
 from diverget.models.keras_file import (
@@ -26,6 +24,7 @@ from diverget.models.keras_file import (
     network_digest,
 )
 from diverget.models.lowering import lower
+from diverget.models.made import made_once
 from diverget.models.preprocessing import identity
 from diverget.models.quantisations import QUANTISATIONS, Quantisation, caveat, quantisation, refusal
 from diverget.models.tflite import load, softmax
@@ -91,29 +90,26 @@ def convert(
     key = sha256(json.dumps([FORMAT, settings, versions()], sort_keys=True).encode())
     for array in arrays.values():
         key.update(f"{array.shape} ".encode() + array.tobytes())
-    cache = Path(cache)
-    cache.mkdir(parents=True, exist_ok=True)
-    target = cache / f"{keras_path.stem}-{quantisation.name}-{key.hexdigest()[:16]}.tflite"
-    with locked(target):
-        if target.is_file():
-            return target
-        with tempfile.TemporaryDirectory(prefix=".conversion-", dir=cache) as folder:
-            np.savez(f"{folder}/arrays.npz", **arrays)  # type: ignore[arg-type]
-            run(
-                convert_job,
-                {
-                    "keras": str(keras_path),
-                    "family": found.family,
-                    "trust": trust,
-                    "quantisation": quantisation.name,
-                    "arrays": f"{folder}/arrays.npz",
-                    "tflite": f"{folder}/network.tflite",
-                },
-                task=f"the conversion of {keras_path} to {quantisation.name}",
-                advice=ADVICE,
-                timeout=timeout,
-            )
-            os.replace(f"{folder}/network.tflite", target)
+    target = Path(cache, f"{keras_path.stem}-{quantisation.name}-{key.hexdigest()[:16]}.tflite")
+
+    def make(folder: Path) -> None:
+        np.savez(folder / "arrays.npz", **arrays)  # type: ignore[arg-type]
+        run(
+            convert_job,
+            {
+                "keras": str(keras_path),
+                "family": found.family,
+                "trust": trust,
+                "quantisation": quantisation.name,
+                "arrays": str(folder / "arrays.npz"),
+                "tflite": str(folder / target.name),
+            },
+            task=f"the conversion of {keras_path} to {quantisation.name}",
+            advice=ADVICE,
+            timeout=timeout,
+        )
+
+    made_once([target], make)
     return target
 
 
@@ -144,14 +140,12 @@ def float_check(
     else:
         settings = {"network": _digest(keras_path, found), "shape": z.shape}
         key = sha256(json.dumps([FORMAT, settings, versions()], sort_keys=True).encode() + z.tobytes()).hexdigest()
-        cache = Path(cache)
-        cache.mkdir(parents=True, exist_ok=True)
-        target = cache / f"{keras_path.stem}-outputs-{key[:16]}.npy"
-        with locked(target):
-            if not target.is_file():
-                with tempfile.TemporaryDirectory(prefix=".conversion-", dir=cache) as folder:
-                    np.save(f"{folder}/outputs.npy", _outputs(keras_path, found, z, trust, timeout))
-                    os.replace(f"{folder}/outputs.npy", target)
+        target = Path(cache, f"{keras_path.stem}-outputs-{key[:16]}.npy")
+
+        def make(folder: Path) -> None:
+            np.save(folder / target.name, _outputs(keras_path, found, z, trust, timeout))
+
+        made_once([target], make)
         outputs = np.load(target, allow_pickle=False)
     expected = softmax(outputs) if model.logits else outputs
     return float(np.abs(expected - model.infer(z)).max())

@@ -20,6 +20,7 @@ import numpy as np
 from diverget.models.child import Emit, run
 from diverget.models.compress.bridge import opened
 from diverget.models.keras_file import check_harmless, inspect_keras, network_digest
+from diverget.models.made import PREFIX
 from diverget.models.training import versions
 
 FORMAT = 1
@@ -70,7 +71,7 @@ def convert_selective(
     targets = {name: cache / f"{keras_path.stem}-kept-{_key(same, tensors)}.tflite" for name, tensors in kept.items()}
     missing = {name: list(kept[name]) for name, target in targets.items() if not target.is_file()}
     if missing:
-        with tempfile.TemporaryDirectory(prefix=".conversion-", dir=cache) as folder:
+        with tempfile.TemporaryDirectory(prefix=PREFIX, dir=cache) as folder:
             np.savez(f"{folder}/arrays.npz", z=z)
             files = {name: f"{folder}/{number}.tflite" for number, name in enumerate(missing)}
             run(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
-import tempfile
 import time
 from dataclasses import dataclass
 from hashlib import sha256
@@ -15,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from diverget.locks import locked
 from diverget.models.child import Emit, ModelError, run
+from diverget.models.made import made_once
 from diverget.models.zoo import Architecture
 
 FORMAT = 3
@@ -106,26 +104,21 @@ def train(
     if validation is not None:
         arrays |= {"val_x": validation[0], "val_y": validation[1].astype(np.int64)}
     key = _key(settings, arrays, inspect.getsource(architecture.build))
-    cache = Path(cache)
-    cache.mkdir(parents=True, exist_ok=True)
-    network, record = cache / f"{architecture.name}-{key[:16]}.keras", cache / f"{architecture.name}-{key[:16]}.json"
-    with locked(network):  # Of two runs that want the same network one trains it and the other waits.
-        from_cache = network.is_file() and record.is_file()
-        if not from_cache:
-            with tempfile.TemporaryDirectory(prefix=".training-", dir=cache) as folder:
-                np.savez(f"{folder}/arrays.npz", **arrays)  # type: ignore[arg-type]
-                told = run(
-                    fit,
-                    settings | {"arrays": f"{folder}/arrays.npz", "network": f"{folder}/network.keras"},
-                    task=f"the training of {architecture.name!r} on {len(x)} patches",
-                    advice="use smaller patches or a smaller batch, or train elsewhere and give the .keras file",
-                    timeout=timeout,
-                    on_event=on_event,
-                )
-                Path(folder, "record.json").write_text(json.dumps(told) + "\n", encoding="utf-8")
-                # The record comes last: an entry without it does not count.
-                os.replace(f"{folder}/network.keras", network)
-                os.replace(f"{folder}/record.json", record)
+    network, record = (Path(cache, f"{architecture.name}-{key[:16]}.{kind}") for kind in ("keras", "json"))
+
+    def make(folder: Path) -> None:
+        np.savez(folder / "arrays.npz", **arrays)  # type: ignore[arg-type]
+        told = run(
+            fit,
+            settings | {"arrays": str(folder / "arrays.npz"), "network": str(folder / network.name)},
+            task=f"the training of {architecture.name!r} on {len(x)} patches",
+            advice="use smaller patches or a smaller batch, or train elsewhere and give the .keras file",
+            timeout=timeout,
+            on_event=on_event,
+        )
+        (folder / record.name).write_text(json.dumps(told) + "\n", encoding="utf-8")
+
+    from_cache = made_once((network, record), make)
     told = json.loads(record.read_text(encoding="utf-8"))
     return Trained(network, told["history"], told["seconds"], from_cache, told["epoch"], told["parameters"])
 

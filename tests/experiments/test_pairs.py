@@ -15,6 +15,7 @@ import pytest
 from rich.console import Console
 
 from diverget.models import preprocessing
+from diverget.models.made import STALE_SECONDS
 from diverget.patches import Patches
 from diverget.store import Store
 from experiments import data, pairs, training
@@ -176,14 +177,14 @@ def test_patches_are_prepared_a_few_at_a_time(tmp_path: Path, monkeypatch: pytes
 
 def test_working_folders_of_the_dead_are_removed(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    for name in (".training-old", ".conversion-old", ".training-new", "kept"):
+    for name in (".making-old", ".making-new", "kept"):
         (cache / name).mkdir(parents=True)
         (cache / name / "arrays.npz").touch()
-    long_ago = time.time() - 2 * pairs.STALE_SECONDS
-    for name in (".training-old", ".conversion-old", "kept"):
+    long_ago = time.time() - 2 * STALE_SECONDS
+    for name in (".making-old", "kept"):
         os.utime(cache / name, (long_ago, long_ago))
     prepared(tmp_path)
-    assert sorted(path.name for path in cache.iterdir()) == [".training-new", "kept"]
+    assert sorted(path.name for path in cache.iterdir()) == [".making-new", "kept"]
 
 
 @pytest.mark.slow

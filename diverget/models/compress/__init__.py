@@ -7,8 +7,6 @@ between Keras 3 and tf_keras (which tensorflow-model-optimization works on), `jo
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import zlib
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -18,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from diverget.locks import locked
 from diverget.models.child import Emit, run
 from diverget.models.compress.jobs import compress_job
 from diverget.models.compress.table import (
@@ -31,6 +28,7 @@ from diverget.models.compress.table import (
     refusal,
 )
 from diverget.models.keras_file import check_harmless, inspect_keras, layers_of, network_digest
+from diverget.models.made import made_once
 from diverget.models.training import versions
 
 __all__ = [
@@ -128,33 +126,27 @@ def compress(
         "family": found.family,
     }
     key = _key({**asked, "network": network_digest(keras_path)}, arrays)
-    cache = Path(cache)
-    cache.mkdir(parents=True, exist_ok=True)
-    suffix = ".tflite" if target else ".keras"
     stem = f"{keras_path.stem}-{compression.name}-{key[:16]}"
-    network, record = cache / f"{stem}{suffix}", cache / f"{stem}.json"
-    with locked(network):  # Of two runs that want the same network one trains it and the other waits.
-        from_cache = network.is_file() and record.is_file()
-        if not from_cache:
-            with tempfile.TemporaryDirectory(prefix=".training-", dir=cache) as folder:
-                np.savez(f"{folder}/arrays.npz", **arrays)  # type: ignore[arg-type]
-                files = {
-                    "keras": str(keras_path),
-                    "arrays": f"{folder}/arrays.npz",
-                    "network": f"{folder}/network{suffix}",
-                }
-                told = run(
-                    compress_job,
-                    asked | files | {"trust": trust},
-                    task=f"the compression of {keras_path} by {compression.name}",
-                    advice=ADVICE,
-                    timeout=timeout,
-                    on_event=on_event,
-                )
-                Path(folder, "record.json").write_text(json.dumps(told) + "\n", encoding="utf-8")
-                # The record comes last: an entry without it does not count.
-                os.replace(f"{folder}/network{suffix}", network)
-                os.replace(f"{folder}/record.json", record)
+    network, record = (Path(cache, f"{stem}.{kind}") for kind in ("tflite" if target else "keras", "json"))
+
+    def make(folder: Path) -> None:
+        np.savez(folder / "arrays.npz", **arrays)  # type: ignore[arg-type]
+        files = {
+            "keras": str(keras_path),
+            "arrays": str(folder / "arrays.npz"),
+            "network": str(folder / network.name),
+        }
+        told = run(
+            compress_job,
+            asked | files | {"trust": trust},
+            task=f"the compression of {keras_path} by {compression.name}",
+            advice=ADVICE,
+            timeout=timeout,
+            on_event=on_event,
+        )
+        (folder / record.name).write_text(json.dumps(told) + "\n", encoding="utf-8")
+
+    from_cache = made_once((network, record), make)
     return Compressed(network, json.loads(record.read_text(encoding="utf-8")), from_cache)
 
 
