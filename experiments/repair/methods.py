@@ -25,9 +25,14 @@ from experiments.training import prepare_in_parts, trained_reference
 CALIBRATION_DRAWS = 2
 """Distorted versions of each calibration patch beside the clean one (engineering judgement)."""
 
-DOSES = (0.1, 0.25, 0.5, 1.0)
-"""How far the distortions of calibration inputs reach at most, as shares of what the limits allow (engineering
-judgement): the ranges are the least and the greatest value seen, so one harsh input costs all others resolution."""
+RANGES = ((0.1, np.inf), (0.5, 0.1), (0.5, 0.3), (0.5, 1.0))
+"""How calibration inputs are distorted: how far at most, as a share of what the limits allow, and how far beyond the
+clean inputs' range their values may lie, as a share of it (engineering judgement). The ranges of a quantised network
+are the least and the greatest value seen, so one harsh value, say a lost pixel in a faint band, costs all others
+resolution; what lies beyond a range that is not widened so far is taken for its end."""
+
+TRAINING_RANGE = 0.3
+"""The same of the inputs of the quantisation-aware training, which learns ranges as well (engineering judgement)."""
 
 TRAINED_ON = 2000
 """Training patches of the quantisation-aware training at most, each clean and `TRAINING_DRAWS` times distorted."""
@@ -146,7 +151,7 @@ def _way(shop: Workshop) -> str:
 
 
 def calibration(shop: Workshop) -> Mended:
-    """Convert again with distorted inputs among those that set the ranges: of a ladder of doses the best.
+    """Convert again with distorted inputs among those that set the ranges: of a ladder of doses and ranges the best.
 
     Raises:
         ValueError: there are no calibration patches, or no Keras network.
@@ -156,10 +161,11 @@ def calibration(shop: Workshop) -> Mended:
         raise ValueError("Expected calibration patches, got none from the split; raise the second of its fractions.")
     clean = prepare_in_parts(shop.prepared, asked.material, ids)
     made = {}
-    for most in DOSES:
+    for most, beyond in RANGES:
         raw = drawn(asked, shop.ground.pair, ids, count=CALIBRATION_DRAWS, name="calibration", most=most)
-        z = np.concatenate([clean, shop.prepared.apply(raw)])
-        made[f"{len(z)} inputs, doses up to {most:g} of the limits"] = quantise.convert(
+        z = np.concatenate([clean, within(clean, shop.prepared.apply(raw), beyond)])
+        told = f"{len(z)} inputs, doses up to {most:g} of the limits"
+        made[told if beyond == np.inf else f"{told}, range widened by {beyond:g}"] = quantise.convert(
             keras.path,
             quantise.quantisation(way),
             calibration=z,
@@ -168,6 +174,14 @@ def calibration(shop: Workshop) -> Mended:
             trust=keras.trust,
         )
     return _best(shop, made)
+
+
+def within(clean: np.ndarray, distorted: np.ndarray, beyond: float) -> np.ndarray:
+    """Prepared inputs with their values clipped to the range of the clean ones, widened on both sides by the share
+    `beyond` of it."""
+    low, high = float(clean.min()), float(clean.max())
+    slack = beyond * max(high - low, 1e-12)
+    return np.clip(distorted, low - slack, high + slack)
 
 
 def keep_float(shop: Workshop) -> Mended:
@@ -279,7 +293,8 @@ def qat(shop: Workshop) -> Mended:
     rng = generator(asked.config.seed, Purpose.REPAIR, key("training"))
     ids = np.sort(rng.choice(ids, size=min(TRAINED_ON, len(ids)), replace=False))
     raw = drawn(asked, ground.pair, ids, count=TRAINING_DRAWS, name="training")
-    x = np.concatenate([prepare_in_parts(shop.prepared, asked.material, ids), shop.prepared.apply(raw)])
+    clean = prepare_in_parts(shop.prepared, asked.material, ids)
+    x = np.concatenate([clean, within(clean, shop.prepared.apply(raw), TRAINING_RANGE)])
     target = ground.pair.reference.infer(x).argmax(axis=1)
     step = compression("qat")
     with asked.screen.stage(f"train   {ground.label}", total=1) as stage:
