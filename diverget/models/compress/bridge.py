@@ -89,7 +89,7 @@ def carry_back(compressed: Any, model: Any) -> None:
 def narrowed(model: Any, width: float) -> Any:
     """A network of the same layers with a share `width` of their filters and units, the classes left whole.
 
-    Weights are new.
+    Channels that a Reshape makes a depth shrink that depth, and the kernel that spans all of it. Weights are new.
 
     Raises:
         ModelError: the layers do not fit together at that width.
@@ -100,11 +100,23 @@ def narrowed(model: Any, width: float) -> Any:
     for entry in counted:
         for key in ("filters", "units"):
             if entry["config"].get(key) and entry is not counted[-1] and entry["config"]["name"] != last:
-                entry["config"][key] = max(1, round(width * entry["config"][key]))
+                entry["config"][key] = _share(width, entry["config"][key])
+    depths: dict[int, int] = {}
     for entry in config["layers"]:
-        shape = entry["config"].get("target_shape")
-        if shape and -1 not in shape and width != 1:
-            entry["config"]["target_shape"] = (*shape[:-1], -1)
+        asked = entry["config"]
+        if width == 1 or not {"target_shape", "kernel_size"} & set(asked):
+            continue
+        came = model.get_layer(asked["name"]).input.shape
+        if "kernel_size" in asked:
+            sizes = zip(asked["kernel_size"], came[1:], strict=False)
+            asked["kernel_size"] = [depths.get(size, size) if size == axis else size for size, axis in sizes]
+        elif -1 not in asked["target_shape"]:
+            shape, channels = list(asked["target_shape"]), came[-1]
+            open_ = max((axis for axis, size in enumerate(shape) if size % channels == 0), default=len(shape) - 1)
+            if open_ < len(shape) - 1:
+                depths[shape[open_]] = shape[open_] // channels * _share(width, channels)
+            shape[open_] = -1
+            asked["target_shape"] = shape
     try:
         return type(model).from_config(config)
     except (TypeError, ValueError) as error:
@@ -112,6 +124,10 @@ def narrowed(model: Any, width: float) -> Any:
             f"Expected the layers of {model.name!r} to fit together at {width:g} of their width, got "
             f"{_first_line(error)}; choose another `width`, or a `student` of the zoo."
         ) from None
+
+
+def _share(width: float, count: int) -> int:
+    return max(1, round(width * count))
 
 
 def _made_anew(kind: Any, config: dict[str, Any]) -> Any:
