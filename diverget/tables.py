@@ -224,14 +224,15 @@ REPAIR = pa.schema(
         *[(name, pa.float64()) for name in ("agreement_before", "agreement")],
         *[(name, pa.int64()) for name in ("drawn", "drawn_before", "drawn_apart", "new_drawn", "gone_drawn")],
         *[(name, pa.int64()) for name in ("searched", "revealed_before", "revealed")],
-        *[(name, pa.float64()) for name in ("queries_before", "queries")],
+        *[(name, pa.float64()) for name in ("revealed_p", "queries_before", "queries")],
         *[(name, pa.int64()) for name in ("size_before", "size")],
         *[(name, pa.float64()) for name in ("coverage_before", "coverage")],
     ]
 )
 """One row a pair and repair that could be made. `findings` are held out and `repair_findings` are not; `mended` ones
 show no disagreement beyond ties, `mended_tied` of them a tie. `new_*` are deviations that the unrepaired model does
-not show, `gone_*` the reverse, on clean patches and random draws. `revealed` counts patches of the fresh search."""
+not show, `gone_*` the reverse, on clean patches and random draws. `revealed` counts patches of the fresh search,
+and `revealed_p` is McNemar's p that there are as many of them before and after."""
 
 
 def evaluations(space: Space, objectives: Sequence[Objective], limits: Sequence[Bounded]) -> pa.Schema:

@@ -128,7 +128,7 @@ CONTENTS: Mapping[str, Any] = {
             ),
             **dict.fromkeys(("drawn", "drawn_before", "drawn_apart", "new_drawn", "gone_drawn"), COUNT),
             **dict.fromkeys(("searched", "revealed_before", "revealed"), COUNT),
-            **dict.fromkeys(("agreement_before", "agreement", "coverage_before", "coverage"), NUMBER),
+            **dict.fromkeys(("revealed_p", "agreement_before", "agreement", "coverage_before", "coverage"), NUMBER),
             **dict.fromkeys(("accuracy_before", "accuracy", "queries_before", "queries")),
         }
     ],

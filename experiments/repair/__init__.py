@@ -22,7 +22,7 @@ from experiments.repair.judged import Before, before, row, throughput
 from experiments.repair.methods import MENDING, Mended, Workshop, find_keras, stored, way_of
 from experiments.stages import Run
 
-FORMAT = 2
+FORMAT = 3
 """Raised when a repair is made or judged in another way: what is on disk is then done again."""
 
 LONGEST = "qat"

@@ -16,6 +16,7 @@ from diverget.models.tflite import TFLiteModel
 from diverget.repair import apart, tied
 from diverget.scene import UNLABELLED
 from experiments.repair.ground import BUDGET, Ground, Said, Searched, said, said_of_all, search
+from experiments.statistics import mcnemar
 
 ROUNDS = 5
 """How often the two models take turns for the ratio of their throughputs; the median ratio is told."""
@@ -61,6 +62,7 @@ def row(ground: Ground, model: TFLiteModel | Corrected, known: Before, size: int
         "searched": len(known.searched.members),
         "revealed_before": _revealed(known.searched),
         "revealed": _revealed(searched),
+        "revealed_p": _chance(known.searched, searched),
         "queries_before": _queries(known.searched),
         "queries": _queries(searched),
         "size_before": pair.quantised.path.stat().st_size,
@@ -115,7 +117,20 @@ def _alone(ground: Ground, model: TFLiteModel | Corrected) -> np.ndarray:
 
 
 def _revealed(searched: Searched) -> int:
-    return int((searched.trace.revealed != NEVER).sum()) + searched.parted
+    return int(_found(searched).sum())
+
+
+def _found(searched: Searched) -> np.ndarray:
+    """Which of the members something was revealed on, or part without any distortion, (n,) bool."""
+    found = ~np.isin(searched.members, searched.trace.members)
+    found |= np.isin(searched.members, searched.trace.members[searched.trace.revealed != NEVER])
+    return np.asarray(found)
+
+
+def _chance(old: Searched, new: Searched) -> float:
+    """McNemar's p that a search finds something on as many of the patches before and after."""
+    first, second = _found(old), _found(new)
+    return mcnemar(int((first & ~second).sum()), int((second & ~first).sum()))
 
 
 def _queries(searched: Searched) -> float | None:

@@ -54,6 +54,10 @@ def _line(row: Row, speed: float | None) -> dict[str, Any]:
     }
 
 
+def _chance(row: Row) -> str:
+    return "" if row["revealed"] == row["revealed_before"] else f" (McNemar's p {row['revealed_p']:.2g})"
+
+
 def _recommendation(row: Row) -> str:
     """The recommended repair in one sentence."""
     kind = "agreement" if row["accuracy"] is None else "accuracy"
@@ -62,7 +66,8 @@ def _recommendation(row: Row) -> str:
         f"{row['method']} ({row['chosen']}): it mends {percent(share)} of "
         f"{plural(row['findings'], 'held-out finding')} ({row['mended_tied']} by a tie), creates "
         f"{plural(created(row), 'deviation')} and removes {removed(row)} on clean patches and random draws; a fresh "
-        f"search reveals {row['revealed']} of {row['searched']} patches, {row['revealed_before']} before; {kind} on "
+        f"search reveals {row['revealed']} of {row['searched']} patches, {row['revealed_before']} before"
+        f"{_chance(row)}; {kind} on "
         f"clean patches {percent(row[f'{kind}_before'])} before and {percent(row[kind])} after; "
         f"{number(row['size'] / row['size_before'])} times the size."
     )

@@ -14,7 +14,7 @@ def made_up(method: str, **changed: object) -> dict[str, object]:
         "method": method, "confirmed": True, "findings": 100, "mended": 50, "size": 1000,
         "accuracy_before": 0.9, "accuracy": 0.9, "agreement_before": 0.99, "agreement": 0.99,
         "new_clean": 0, "gone_clean": 1, "new_drawn": 2, "gone_drawn": 4,
-        "revealed_before": 8, "revealed": 8, **changed,
+        "revealed_before": 8, "revealed": 8, "revealed_p": 1.0, **changed,
     }  # fmt: skip
 
 
@@ -58,7 +58,7 @@ def test_most_mended_wins_among_those_that_fit() -> None:
         made_up("dear", mended=99, accuracy=0.9 - MOST_LOST - 0.001),
         made_up("elsewhere", mended=98, new_drawn=50),
         made_up("unsure", mended=97, confirmed=False),
-        made_up("as easily found", mended=95, revealed=9),
+        made_up("found more easily", mended=95, revealed=14, revealed_p=0.03),
         made_up("good", mended=60, accuracy=0.9 - MOST_LOST),
     ]
     assert recommend(rows)[0] == "good"
