@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from diverget.lockstep import QUERIES
-from diverget.outcome import clear, decided
+from diverget.outcome import clear, decided, refuse_nan
 from diverget.problem import Problem
 from diverget.rays import along, reach
 from diverget.space import Space
@@ -250,13 +250,8 @@ def _states(
         ValueError: a model answers with NaN.
     """
     seen = problem.rows(problem.space.decode(along(problem.space, u, dose)), patches)
-    broken = ~(np.isfinite(seen.reference).all(axis=1) & np.isfinite(seen.quantised).all(axis=1))
-    if broken.any():
-        row = int(broken.argmax())
-        raise ValueError(
-            f"Expected finite probabilities, got NaN or infinity for patch {int(patches[row])} at dose {dose[row]:.6g} "
-            f"of {problem.space.slots[0].relation.name}; look at the model's output there."
-        )
+    name = problem.space.slots[0].relation.name
+    refuse_nan(seen.reference, seen.quantised, patches, lambda row: f"at dose {dose[row]:.6g} of {name}")
     sides = ((seen.reference, seen.reference_step), (seen.quantised, seen.quantised_step))
     states = [
         np.select([decided(p, own, step), clear(p, step) & (p.argmax(axis=1) == own)], [LEFT, KEEPS], TIED)

@@ -15,7 +15,7 @@ import numpy as np
 
 from diverget.front import Front
 from diverget.objectives import js_divergence
-from diverget.outcome import Evidence, Outcome, clear, judge
+from diverget.outcome import Evidence, Outcome, clear, judge, refuse_nan
 from diverget.problem import Problem
 
 QUERIES = 2
@@ -362,16 +362,14 @@ def seen_by_models(problem: Problem, members: np.ndarray, asked: Asked) -> Evide
     else:
         assert asked.x is not None
         evidence = problem.shown(asked.x, patches)
-    whole = True if asked.halves is None else ~asked.halves
-    broken = ~np.isfinite(evidence.reference).all(axis=1) | (whole & ~np.isfinite(evidence.quantised).all(axis=1))
-    broken &= evidence.shown
-    if broken.any():
-        row = int(broken.argmax())
-        where = f"at {asked.u[row].round(6).tolist()}" if asked.u is not None else "of an image of its own"
-        raise ValueError(
-            f"Expected finite probabilities, got NaN or infinity for patch {int(patches[row])} {where}; "
-            "look at the model's output there."
-        )
+    refuse_nan(
+        evidence.reference,
+        evidence.quantised,
+        patches,
+        lambda row: "under an image of the arm's own" if asked.u is None else f"at {asked.u[row].round(6).tolist()}",
+        shown=evidence.shown,
+        halves=False if asked.halves is None else asked.halves,
+    )
     return evidence
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any
@@ -87,6 +87,40 @@ def taken(evidence: Evidence, rows: np.ndarray) -> Evidence:
     """Some rows of the evidence."""
     columns: dict[str, Any] = {name: column[rows] for name, column in vars(evidence).items() if np.ndim(column)}
     return replace(evidence, **columns)
+
+
+def refuse_nan(
+    reference: np.ndarray,
+    quantised: np.ndarray,
+    patches: np.ndarray,
+    where: Callable[[int], str],
+    *,
+    shown: np.ndarray | bool = True,
+    halves: np.ndarray | bool = False,
+) -> None:
+    """Return when the two models answered every row that they saw with finite numbers.
+
+    A NaN leads no other number, so it would pass for a tie, and a model that answers with nothing else for one that
+    never disagrees.
+
+    Args:
+        reference, quantised: (r, k) probabilities.
+        patches: (r,) positions in the problem; where: how a row came about, in words. Both for the error.
+        shown: (r,) bool, the rows that a model saw; halves: (r,) bool, those of them that the reference alone saw.
+
+    Raises:
+        ValueError: one answered with NaN or infinity; the first such row is named.
+    """
+    broken = [shown & ~np.isfinite(side).all(axis=1) for side in (reference, quantised)]
+    broken[1] &= ~np.asarray(halves)
+    either = broken[0] | broken[1]
+    if either.any():
+        row = int(either.argmax())
+        which = "the reference" if broken[0][row] else "the quantised model"
+        raise ValueError(
+            f"Expected finite probabilities, got NaN or infinity for patch {int(patches[row])} {where(row)}; look at "
+            f"what {which} answers there."
+        )
 
 
 def preference(p: np.ndarray, over: np.ndarray) -> np.ndarray:

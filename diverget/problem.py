@@ -15,7 +15,7 @@ from diverget.objectives import Limit, Objective, Score, layer_divergence, novel
 from diverget.objectives import severity as severity_of
 from diverget.objectives import spectral_angle as angle_of
 from diverget.objectives import ssim as ssim_of
-from diverget.outcome import Evidence, Outcome, joined, judge
+from diverget.outcome import Evidence, Outcome, joined, judge, refuse_nan
 from diverget.patches import HELD_BYTES, Field, Patches, draw_field, fields_under, taken
 from diverget.selection import unseen
 from diverget.space import Space, Values, rows_of
@@ -247,11 +247,15 @@ class Problem:
         Args:
             known: (slots, n, 2k) the states that are not novel, as `selection.remembered` keeps them; by default those
                 of the sources.
+
+        Raises:
+            ValueError: a model answers with NaN; not every score would show it.
         """
         m, n = len(u), len(self.patches)
         values = self.space.decode(u)
         patches = np.tile(np.arange(n), m)
         evidence = self.rows(rows_of(values, np.repeat(np.arange(m), n)), patches, layers=self.layers)
+        refuse_nan(evidence.reference, evidence.quantised, patches, lambda row: f"at {u[row // n].round(6).tolist()}")
         states = np.concatenate([evidence.reference, evidence.quantised], axis=1).reshape(m, n, -1)
         novel = np.zeros((m, n), dtype=bool)
         if self.remembers:
@@ -363,8 +367,8 @@ def pose(
     """The problem of a pair over patches: sources predicted, one field a slot drawn for the whole search.
 
     Raises:
-        ValueError: a relation needs wavelengths and the data has none; the two models differ in classes; inner layers
-            are to be compared of a pair that shares none.
+        ValueError: a relation needs wavelengths and the data has none; the two models differ in classes; one answers
+            with NaN on a source; inner layers are to be compared of a pair that shares none.
     """
     for slot in space.slots:
         if slot.relation.needs_wavelengths:
@@ -373,6 +377,7 @@ def pose(
     chunks = [np.arange(start, min(start + size, len(patches))) for start in range(0, len(patches), size)]
     seen = list(pool.map(lambda rows: predict_pair(reference, quantised, patches.source(rows)), chunks))
     reference_source, quantised_source = (np.concatenate(column) for column in zip(*seen, strict=True))
+    refuse_nan(reference_source, quantised_source, np.arange(len(patches)), lambda row: "as it is, undistorted")
     problem = Problem(
         reference=reference,
         quantised=quantised,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from diverget.outcome import judge
+from diverget.outcome import Evidence, judge, refuse_nan
 from diverget.patches import Patches, draw_field
 from diverget.problem import Problem
 from diverget.randomness import Purpose, generator, key
@@ -25,6 +25,9 @@ def draw_outcomes(problem: Problem, space: Space, patches: Patches, *, draws: in
         space: where the chains are drawn, in place of the problem's own.
         patches: the problem's patches, cut with the margin of `space`.
         name: tells the streams of one tier apart.
+
+    Raises:
+        ValueError: a model answers with NaN.
     """
     n = len(patches)
     rng = generator(seed, Purpose.RATE, key(space.tier), key(name))
@@ -33,7 +36,9 @@ def draw_outcomes(problem: Problem, space: Space, patches: Patches, *, draws: in
         fields = tuple(draw_field(slot.relation, patches, seed=seed, draw=draw + 1) for slot in space.slots)
         drawn = replace(problem, space=space, patches=patches, fields=fields)
         values = space.decode(rng.random((n, space.dimensions)))
-        outcomes[:, draw] = judge(drawn.rows(values, np.arange(n)))
+        evidence = drawn.rows(values, np.arange(n))
+        _refuse_nan(evidence, np.arange(n), f"under draw {draw} of {name}, {space.tier}")
+        outcomes[:, draw] = judge(evidence)
     return outcomes
 
 
@@ -94,6 +99,9 @@ def dose_outcomes(
     Args:
         problem, space, patches, name: as in `draw_outcomes`; `space` is usually that of one relation.
         severities: in (0, 1].
+
+    Raises:
+        ValueError: a model answers with NaN.
     """
     n, levels, largest = len(patches), len(severities), max(severities)
     rng = generator(seed, Purpose.DOSE, key(space.tier), key(name))
@@ -105,7 +113,12 @@ def dose_outcomes(
         u = rng.random((n, space.dimensions))
         points = np.concatenate([at_severity(space, u, severity, largest=largest) for severity in severities])
         evidence = drawn.rows(space.decode(points), rows)
+        _refuse_nan(evidence, rows, f"under draw {draw} of {name} at some severity, {space.tier}")
         seen.outcomes[:, :, draw] = judge(evidence).reshape(levels, n)
         seen.reference[:, :, draw] = evidence.reference.argmax(axis=1).reshape(levels, n)
         seen.quantised[:, :, draw] = evidence.quantised.argmax(axis=1).reshape(levels, n)
     return seen
+
+
+def _refuse_nan(evidence: Evidence, patches: np.ndarray, where: str) -> None:
+    refuse_nan(evidence.reference, evidence.quantised, patches, lambda row: where)

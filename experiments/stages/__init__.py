@@ -15,7 +15,7 @@ import pyarrow as pa
 from diverget import tables
 from diverget.baseline import baseline, check_better_than_chance
 from diverget.models.model import Model, predict_pair
-from diverget.outcome import Outcome
+from diverget.outcome import Outcome, refuse_nan
 from diverget.patches import Patches
 from diverget.problem import Problem, pose
 from diverget.randomness import Purpose, generator, integer, key
@@ -70,7 +70,11 @@ def join(store: Store, name: str, parts: Iterable[str], schema: pa.Schema) -> No
 
 def baselines(asked: Run, subjects: Subjects) -> None:
     """Measure every pair on clean patches, and refuse a reference that has learnt nothing: `baseline.json`, and what
-    each said of every patch in `clean.npz`."""
+    each said of every patch in `clean.npz`.
+
+    Raises:
+        ValueError: a reference is no better than chance; a model answers with NaN.
+    """
     material, store = asked.material, asked.store
     if store.has("baseline.json"):
         return
@@ -110,6 +114,7 @@ def _predict(pool: ThreadPoolExecutor, pair: Pair, patches: Patches) -> tuple[np
     chunks = [x[start : start + 64] for start in range(0, len(x), 64)]
     seen = list(pool.map(lambda chunk: predict_pair(pair.reference, pair.quantised, chunk), chunks))
     reference, quantised = (np.concatenate(column) for column in zip(*seen, strict=True))
+    refuse_nan(reference, quantised, patches.ids, lambda row: f"of the baseline of {pair.name}, undistorted")
     return reference, quantised
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from diverget.objectives import js_divergence, margin_gap, revealed_share
-from diverget.outcome import Evidence, Outcome, joined, judge
+from diverget.outcome import Evidence, Outcome, joined, judge, refuse_nan
 
 A, B, C = [0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]
 STEP = 1 / 256
@@ -55,6 +55,22 @@ def test_a_row_outside_the_limits_is_never_a_finding() -> None:
 
 def test_a_tie_that_argmax_breaks_by_index_is_not_a_disagreement() -> None:
     assert judge(evidence(B, B, B, [0.45, 0.45, 0.1]))[0] == Outcome.TIED
+
+
+def test_an_answer_that_is_no_number_is_refused_where_a_model_gave_it() -> None:
+    said, patches = np.array([A, B, C], dtype=np.float32), np.array([4, 9, 7])
+    broken = said.copy()
+    broken[1, 2] = np.nan
+    broken[2, 0] = np.inf
+    refuse_nan(said, said, patches, str)
+    with pytest.raises(ValueError, match="for patch 9 row 1; look at what the reference answers"):
+        refuse_nan(broken, broken, patches, lambda row: f"row {row}")
+    with pytest.raises(ValueError, match="for patch 9 row 1; look at what the quantised model answers"):
+        refuse_nan(said, broken, patches, lambda row: f"row {row}")
+    with pytest.raises(ValueError, match="for patch 7 row 2"):
+        refuse_nan(said, broken, patches, lambda row: f"row {row}", halves=np.array([False, True, False]))
+    refuse_nan(said, broken, patches, str, halves=np.array([False, True, True]))
+    refuse_nan(broken, broken, patches, str, shown=np.array([True, False, False]))
 
 
 def test_js_divergence_agrees_with_scipy() -> None:

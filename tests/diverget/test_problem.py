@@ -1,23 +1,24 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
 import diverget.problem as module
 from diverget.findings import stored_field
+from diverget.objectives import OBJECTIVES
 from diverget.outcome import Outcome, judge
 from diverget.patches import draw_field
-from diverget.problem import Problem
-from diverget.rates import draw_outcomes
+from diverget.problem import Problem, pose
+from diverget.rates import dose_outcomes, draw_outcomes
 from diverget.scene import Scene
 from diverget.space import rows_of
 from relations import distort, get
 from relations.core import layers_of
 from tests.conftest import TOY, toy_problem
-from tests.toys import linear_pair
+from tests.toys import Linear, linear_pair
 
 
 def points(problem: Problem, count: int) -> np.ndarray:
@@ -172,3 +173,54 @@ def test_judged_rows_agree_with_the_counts(problem: Problem) -> None:
     evidence = problem.rows(rows_of(problem.space.decode(u), np.repeat([0, 1], n)), np.tile(np.arange(n), 2))
     counts = np.bincount(judge(evidence)[:n], minlength=7)
     np.testing.assert_array_equal(problem.evaluate(u).counts[0], counts)
+
+
+@dataclass(frozen=True)
+class Dazzled(Linear):
+    """A `Linear` that answers with NaN where the patch is brighter than 0.6 in the mean."""
+
+    def infer(self, z: np.ndarray) -> np.ndarray:
+        p = Linear.infer(self, z)
+        return np.where(z.mean(axis=(1, 2, 3))[:, None] > 0.6, np.float32("nan"), p)
+
+
+def test_an_answer_that_is_no_number_is_refused_whatever_the_objectives(problem: Problem) -> None:
+    """A share of REVEALED and a severity are numbers all the same: no score would show it."""
+    quantised = problem.quantised
+    assert isinstance(quantised, Linear)
+    broken = replace(
+        problem,
+        quantised=Dazzled("dazzled", quantised.weights, quantised.bias),
+        objectives=tuple(one for one in OBJECTIVES if one.name in ("revealed_share", "severity")),
+    )
+    u = problem.space.neutral() + np.zeros((3, 1))
+    assert np.isfinite(broken.evaluate(u).scores).all()
+    gain = [param.name for _, param, _ in problem.space.axes].index("gain")
+    u[2, gain] = 1.0
+    with pytest.raises(
+        ValueError, match=r"NaN or infinity for patch \d+ at \[.*1\.0.*what the quantised model"
+    ) as told:
+        broken.evaluate(u)
+    assert str(u[2].round(6).tolist()) in str(told.value)
+    with pytest.raises(ValueError, match=r"for patch \d+ under draw \d of all, stress"):
+        draw_outcomes(broken, problem.space, problem.patches, draws=4, seed=1, name="all")
+    with pytest.raises(ValueError, match=r"for patch \d+ under draw \d of all at some severity"):
+        dose_outcomes(broken, problem.space, problem.patches, severities=[0.5], draws=4, seed=1, name="all")
+
+
+def test_an_answer_that_is_no_number_on_a_source_is_refused(problem: Problem) -> None:
+    """A patch on which a model is mute would pass for one on which the two do not agree, and be left out."""
+    reference = problem.reference
+    assert isinstance(reference, Linear)
+    with pytest.raises(ValueError, match=r"for patch \d+ as it is, undistorted; look at what the reference answers"):
+        pose(
+            Linear("mute", reference.weights * np.nan, reference.bias),
+            problem.quantised,
+            problem.patches,
+            problem.space,
+            problem.sensor,
+            objectives=problem.objectives,
+            limits=problem.limits,
+            pool=problem.pool,
+            seed=1,
+        )
