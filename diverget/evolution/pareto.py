@@ -46,8 +46,8 @@ def crowding_of(f: np.ndarray, ranks: np.ndarray) -> np.ndarray:
         sorted_, group = value[order], front[order]
         starts = np.flatnonzero(np.concatenate([[True], group[1:] != group[:-1]]))
         counts = np.diff(np.append(starts, len(group)))
-        extent = np.repeat(sorted_[starts + counts - 1] - sorted_[starts], counts)
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):  # those not looked at are infinite
+            extent = np.repeat(sorted_[starts + counts - 1] - sorted_[starts], counts)
             step = (sorted_[1:] - sorted_[:-1]) / extent[1:]
             step = np.where(group[1:] == group[:-1], step, np.inf)
         step = np.concatenate([[np.inf], step, [np.inf]])
