@@ -88,7 +88,9 @@ class PatchwiseConfig(Strict):
     until: Literal["revealed", "apart", "spent"] = Field(
         "revealed", description="When a search ends: a finding, any disagreement, or the budget."
     )
-    labelled: bool = Field(True, description="Whether labelled patches alone are searched.")
+    labelled: bool = Field(
+        True, description="Whether a patch whose label is known takes part only where both models are right."
+    )
     repeats: int = Field(1, ge=1, le=MOST, description="Times that everything is done, with seeds of their own.")
     ladder: tuple[RungConfig, ...] = Field(
         (), description="Tiers and limits, one search under each; left out, the run's own."

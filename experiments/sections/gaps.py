@@ -105,10 +105,11 @@ def _line(name: str, rows: Sequence[Row]) -> Row:
 
 
 def _spread(gaps: Sequence[float | None]) -> Row:
-    """Median, and the ends of what nine of ten lie between, of the gaps that are known."""
+    """Median, the ends of what nine of ten lie between, and the median without signs, of the gaps that are known."""
     known = np.array([gap for gap in gaps if gap is not None], dtype=np.float64)
     ends = [float(end) for end in np.percentile(known, ENDS)] if len(known) >= FEWEST else None
-    return {"n": len(known), "median": float(np.median(known)) if len(known) else None, "ends": ends}
+    median, width = (float(np.median(of)) if len(known) else None for of in (known, np.abs(known)))
+    return {"n": len(known), "median": median, "ends": ends, "width": width}
 
 
 def _control(run: Run) -> Row | None:

@@ -88,6 +88,7 @@ def test_the_report_tells_what_the_table_holds(finished: Path) -> None:
     line = lines["offset ↓"]
     known = [row["gap_value"] for row in darker if row["gap_value"] is not None]
     assert line["value"]["median"] == pytest.approx(np.median(known)) and line["value"]["n"] == len(known) > 5
+    assert line["value"]["width"] == pytest.approx(np.median(np.abs(known)))
     assert line["float_leaves"] == sum(row["dose_reference"] is not None for row in darker) / len(darker)
     assert line["censored"] == 1 - len(known) / len(darker)
     never = np.inf
