@@ -261,7 +261,8 @@ def search(asked: Run, number: int, pair: Pair) -> None:
 
         seen: set[tuple[int, ...]] = set()
         best: dict[str, float] = {}
-        for _ in generations(
+        asked_for = 0
+        for generation in generations(
             evaluate,
             dimensions=problem.space.dimensions,
             objectives=len(objectives),
@@ -271,9 +272,10 @@ def search(asked: Run, number: int, pair: Pair) -> None:
             budget=total,
             seed=integer(config.seed, Purpose.SEARCH, key(pair.name)),
         ):
-            pass
+            asked_for = generation.first + len(generation.u)
     speed = spent["queries"] / spent["seconds"] if spent["seconds"] else None
-    store.write_json(done_name, {"pair": pair.name, "queries": total * problem.queries(1), "queries_per_second": speed})
+    queries = problem.queries(asked_for)
+    store.write_json(done_name, {"pair": pair.name, "queries": queries, "queries_per_second": speed})
 
 
 def _check_belongs(rows: Sequence[dict[str, Any]], generation: Generation, space: Space, path: Path) -> None:

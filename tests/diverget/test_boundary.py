@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from diverget import lockstep
-from diverget.boundary import STEEP, _Rays, boundary, lenders, log_odds, moved_along, proposed
+from diverget.boundary import MOST_LOOKS, STEEP, _Rays, boundary, lenders, log_odds, moved_along, proposed
 from diverget.lockstep import NEVER, Until, eligible
 from diverget.objectives import LIMITS, Limit
 from diverget.outcome import Evidence, Outcome, judge, taken
@@ -110,6 +110,29 @@ def test_looks_alone_tell_how_far_a_ray_reaches(
             rays.lengthen(on, dose[on], taken(evidence, on), problem)
         ratio = held[short] / wanted[short]
         assert np.median(ratio) > (0.9 if limit == "psnr" else 0.5), np.sort(ratio)
+
+
+def test_of_several_crossings_one_is_bracketed_by_a_dose_that_holds_and_one_that_does_not() -> None:
+    """Log-odds that fall through 0, come back and fall again: which crossing is taken hangs on the first look."""
+    n = 60
+    rows, odds_at = np.arange(n), np.array([0.0, 0.2, 0.45, 0.7, 1.0])
+    shape = np.random.default_rng(1).uniform([2, -4, 0.5, -4, -6], [5, -0.5, 4, -0.5, -1], (n, 5))
+
+    def odds(dose: np.ndarray) -> np.ndarray:
+        return np.array([np.interp(one, odds_at, y) for one, y in zip(dose, shape, strict=True)])
+
+    rays = _Rays.none(n, 1)
+    first = np.linspace(0.05, 1.0, n)
+    rays.start(rows, np.ones(n), first, shape[:, 0], np.zeros(n))
+    for _ in range(MOST_LOOKS):
+        dose = rays.next_dose(rows)
+        assert ((dose >= rays.low) & (dose <= np.minimum(rays.high, 1.0))).all(), "no look leaves the bracket"
+        rays.tell(rows, dose, odds(dose), np.full(n, np.nan))
+    assert (odds(rays.low) > 0).all() and (odds(rays.high) <= 0).all()
+    assert (rays.high - rays.low < 1e-3).all()
+    late = rays.low > 0.45
+    assert 5 < late.sum() < n - 5, "the early crossing on some rays, the late one on others"
+    assert (rays.low[first < 0.05] < 0.2).all()
 
 
 def test_log_odds_by_hand() -> None:

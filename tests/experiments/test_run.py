@@ -9,12 +9,14 @@ import shutil
 import signal
 import subprocess
 import time
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from experiments import stages
 from tests.experiments.small import CONFIG, ROOT, command, diverget, kill_once, process, run_directory, write
 
 
@@ -55,6 +57,19 @@ def test_the_budget_is_met(finished: Path) -> None:
     assert [row["candidate"] for row in rows] == list(range(120))
     assert rows[-1]["queries"] == 9600
     assert all(sum(row[name] for name in row if name.startswith("outcome:")) == 40 for row in rows)
+
+
+def test_a_search_that_ends_early_tells_what_it_spent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An optimiser may find no point that it has not asked for."""
+    whole = stages.generations
+    monkeypatch.setattr(stages, "generations", lambda *given, **named: islice(whole(*given, **named), 3))
+    done = diverget("run", write(tmp_path), "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stdout + done.stderr
+    root = run_directory(tmp_path / "out")
+    told = [json.loads(path.read_text()) for path in sorted((root / "evaluations").glob("done-*.json"))]
+    assert [one["queries"] for one in told] == [3 * 12 * 2 * 40, 12 * 2 * 40]
+    last = pq.read_table(root / "evaluations" / "part-00-00002.parquet").to_pylist()[-1]
+    assert last["queries"] == told[0]["queries"] < 9600
 
 
 def test_every_finding_replays_from_a_copy_of_the_run_alone(finished: Path, tmp_path: Path) -> None:
