@@ -110,6 +110,14 @@ def told_controls(mine: Sequence[Cell]) -> str:
     return f"{searched}: " + (f"{count(found)} parted; it must be none" if found else "none parted, as it must be")
 
 
+def parted(controls: Sequence[Cell], arms: Sequence[str]) -> str:
+    """In how many searches by these arms a model parted from itself, of how many."""
+    mine = [t.apart for cell in controls for t in cell.trials if t.arm in arms]
+    if not mine:
+        return number(None)
+    return f"{count(sum(int((apart < math.inf).sum()) for apart in mine))} of {count(sum(a.size for a in mine))}"
+
+
 def block(cell: Cell, name: str, controls: Sequence[Cell], look: dict[str, Look], *, anchor: str) -> Block:
     """One cell with its table and curves.
 
@@ -189,11 +197,12 @@ def in_words(cell: Cell) -> str:
     return " ".join(parts)
 
 
-def overview(named: Sequence[tuple[str, Cell]]) -> dict[str, Any]:
+def overview(named: Sequence[tuple[str, Cell]], controls: Sequence[Cell]) -> dict[str, Any]:
     """REVEALED of the natural arms, of random and of the best arm that changes pixels, a row a cell, equal queries.
 
     Args:
         named: what the pair of a cell is called, and the cell.
+        controls: the cells of models against themselves.
     """
     found = [cell for _, cell in named]
     arms = [*ours(found), *([RANDOM] if any(cell.arm(RANDOM) for cell in found) else [])]
@@ -209,7 +218,9 @@ def overview(named: Sequence[tuple[str, Cell]]) -> dict[str, Any]:
                 "pixels": (best.arm, _reached(best)) if best else None,
             }
         )
-    return {"arms": arms, "rows": rows, "pixels": any(row["pixels"] for row in rows)}
+    pixels = list(dict.fromkeys(t.arm for cell in found for t in cell.trials if not t.natural))
+    control = {"arms": {arm: parted(controls, [arm]) for arm in arms}, "pixels": parted(controls, pixels)}
+    return {"arms": arms, "rows": rows, "pixels": any(row["pixels"] for row in rows), "control": control}
 
 
 def first_words(named: Sequence[tuple[str, Cell]]) -> str:
@@ -267,7 +278,7 @@ def patchwise(run: Run) -> Section:
         "pairs": pairs,
         "looks": list(look.values()),
         "first": first_words(named),
-        "overview": overview(named),
+        "overview": overview(named, [cell for cell in found if cell.control]),
         "alert": failed(found),
         "terms": terms(config) if config else "",
         "labelled": bool(config and config.get("labelled")),

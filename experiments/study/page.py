@@ -21,6 +21,7 @@ from experiments.sections.arms import (
     failed,
     first_words,
     overview,
+    parted,
     terms,
     told_controls,
     told_pairs,
@@ -162,8 +163,11 @@ def control_row(found: Sequence[Cell]) -> dict[str, Any] | None:
     return max(rows, key=lambda row: (row["apart_share"], row["revealed_share"])) if rows else None
 
 
-def derived_table(found: Sequence[Cell], bars: Mapping[str, float]) -> dict[str, Any]:
-    """The derived numbers of each natural arm and of random over some cells, a row a number, with its bar."""
+def derived_table(
+    found: Sequence[Cell], bars: Mapping[str, float], against_themselves: Sequence[Cell] = ()
+) -> dict[str, Any]:
+    """The derived numbers of each natural arm and of random over some cells, a row a number, with its bar, and what
+    came of the arms in the cells of models `against_themselves`."""
     arms = compared(found)
     by_arm = {arm: {d.name: d for d in derived(found, arm)} for arm in arms}
     rows = []
@@ -178,7 +182,7 @@ def derived_table(found: Sequence[Cell], bars: Mapping[str, float]) -> dict[str,
             told.append({"value": value, "met": reached(one, bars.get(name)), "partly": partly})
         bar = f"{'≥' if more else '≤'} {number(bars[name])}" if name in bars else ""
         rows.append({"words": words, "bar": bar, "values": told})
-    return {"arms": arms, "rows": rows}
+    return {"arms": arms, "rows": rows, "control": {arm: parted(against_themselves, [arm]) for arm in arms}}
 
 
 def alerts(runs: Sequence[Studied]) -> list[Alert]:
@@ -291,11 +295,11 @@ def render_study(place: Path) -> None:
                     "rows": averages(mine),
                     "control": told_controls(controls(runs, group)),
                     "control_row": control_row(controls(runs, group)),
-                    "derived": derived_table(mine, told["bars"]),
+                    "derived": derived_table(mine, told["bars"], controls(runs, group)),
                 }
                 for group, mine in found.items()
             ],
-            overview=overview(named),
+            overview=overview(named, [cell for studied in runs for cell in studied.cells if cell.control]),
             looks=list(look.values()),
             runs=[_told_run(studied, look, number=i) for i, studied in enumerate(runs)],
         )

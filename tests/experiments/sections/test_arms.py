@@ -77,6 +77,7 @@ def test_a_control_that_parts_is_told_first_and_in_the_table(run: Path) -> None:
     text = section(fake_arms.put(run, rows)).text
     assert "Distrust. The control failed: a model parted from itself in 1 search of a patch." in text
     assert "1 parted; it must be none" in text
+    assert "control: searches in which a model parted from itself all 1 of 24 0 of 24 0 of 24 all of them" in text
     assert text.index("The control failed") < text.index("boundary found")
 
 

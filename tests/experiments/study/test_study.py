@@ -177,6 +177,8 @@ def test_the_page_is_sound_and_tells_every_run(invented: Path) -> None:
         "s-images-22222222",
         "none parted, as it must be",
         "control: a model against itself, boundary 2 0 % 0 %",
+        "control: searches in which a model parted from itself none 0 of 30 0 of 30",
+        "control: searches in which a model parted from itself all 0 of 60 0 of 60",
     ):
         assert words in text, words
 
