@@ -218,8 +218,8 @@ def overview(named: Sequence[tuple[str, Cell]], controls: Sequence[Cell]) -> dic
                 "pixels": (best.arm, _reached(best)) if best else None,
             }
         )
-    pixels = list(dict.fromkeys(t.arm for cell in found for t in cell.trials if not t.natural))
-    control = {"arms": {arm: parted(controls, [arm]) for arm in arms}, "pixels": parted(controls, pixels)}
+    rivals = list(dict.fromkeys(t.arm for cell in found for t in cell.trials if not t.natural))
+    control = {"arms": {arm: parted(controls, [arm]) for arm in arms}, "pixels": parted(controls, rivals)}
     return {"arms": arms, "rows": rows, "pixels": any(row["pixels"] for row in rows), "control": control}
 
 
