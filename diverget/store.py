@@ -142,20 +142,22 @@ class Store:
         with appearing(self.path(name)) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, allow_pickle=False, **arrays)
 
-    def read_arrays(self, name: str) -> dict[str, np.ndarray]:
-        """The arrays of an .npz.
+    def read_arrays(self, name: str, *, having: Sequence[str] = ()) -> dict[str, np.ndarray]:
+        """The arrays of an .npz, those of the names `having` among them.
 
         Raises:
-            Damaged: it is.
+            Damaged: it is, or lacks one of them.
         """
+        way_out = "remove that run's folder and run again."
         try:
-            with np.load(self.path(name), allow_pickle=False) as arrays:
-                return dict(arrays)
+            with np.load(self.path(name), allow_pickle=False) as stored:
+                arrays = dict(stored)
         except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError) as error:
-            raise Damaged(
-                f"Expected arrays in {self.path(name)}, got damage ({error})",
-                "remove that run's folder and run again.",
-            ) from error
+            raise Damaged(f"Expected arrays in {self.path(name)}, got damage ({error})", way_out) from error
+        lacking = [key for key in having if key not in arrays]
+        if lacking:
+            raise Damaged(f"Expected the key {lacking[0]} in {self.path(name)}, got none", way_out)
+        return arrays
 
     def remove(self, name: str) -> None:
         """Remove a folder of parts, once what was made of them is written."""

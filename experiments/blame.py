@@ -22,6 +22,8 @@ from diverget.store import Store
 from experiments.config.parts import KERAS_SUFFIXES
 from experiments.kept_models import load_kept, recorded
 from experiments.pairs import load_pair
+from experiments.record.contents import FINDING_ARRAYS
+from experiments.record.reading import read_json, read_rows, telling_damage
 from experiments.wording import ending
 
 FILE = "blame.json"
@@ -63,9 +65,11 @@ def blame_run(root: Path, *, pair: str | None = None, most: int | None = None) -
         raise ValueError(
             f"Expected a pair of {root} for --pair, got {pair!r}; choose one of {', '.join(tested) or 'none'}."
         )
-    findings = [row for row in store.read_table("findings.parquet") if row["confirmed"] and not row["control"]]
+    with telling_damage(store):
+        found = read_rows(store, "findings.parquet")
+    findings = [row for row in found if row["confirmed"] and not row["control"]]
     findings.sort(key=lambda row: (row["severity"], row["finding"]))
-    known = {entry["pair"]: entry for entry in store.read_json(FILE)["pairs"]} if pair and store.has(FILE) else {}
+    known = {entry["pair"]: entry for entry in read_json(store, FILE)["pairs"]} if pair and store.has(FILE) else {}
     for name in tested if pair is None else [pair]:
         known[name] = _entry(store, name, findings, most)
     entries = [known[name] for name in tested if name in known]
@@ -205,7 +209,7 @@ def _patches(store: Store, rows: Sequence[Mapping[str, Any]]) -> tuple[np.ndarra
     """Sources without their margins and follow-ups of findings, (n, h, w, b) float32 each."""
     sources, follow_ups = [], []
     for row in rows:
-        arrays = store.read_arrays(row["file"])
+        arrays = store.read_arrays(row["file"], having=FINDING_ARRAYS)
         margin = int(arrays["margins"].sum())
         height, width = arrays["source"].shape[:2]
         sources.append(arrays["source"][margin : height - margin, margin : width - margin])

@@ -188,8 +188,12 @@ def record(material: Material, store: Store) -> None:
 
 
 def read_sensor(store: Store) -> Sensor:
-    """The sensor that `record` wrote."""
-    arrays = store.read_arrays("sensor.npz")
+    """The sensor that `record` wrote.
+
+    Raises:
+        Damaged: its file is.
+    """
+    arrays = store.read_arrays("sensor.npz", having=("range", "signal"))
     low, high = arrays["range"].tolist()
     return Sensor(low, high, signal=arrays["signal"], wavelengths=arrays.get("wavelengths"))
 

@@ -16,6 +16,8 @@ from diverget.models.runtime import Session, quantised
 from diverget.models.tflite import TFLiteModel, softmax
 from diverget.store import Store, appearing
 from experiments.pairs import load_pair
+from experiments.record.contents import FINDING_ARRAYS
+from experiments.record.reading import read_json, read_rows, telling_damage
 
 SCHEMA = "diverget-replay-kit/1"
 """Raised when a key of the manifest changes its meaning or goes."""
@@ -39,7 +41,10 @@ def export(root: Path, out: Path, number: int | None) -> dict[str, Any]:
         raise ValueError(
             f"Expected findings in {root}, got a run that has not come that far; start it again to finish it."
         )
-    rows = [r for r in store.read_table("findings.parquet") if r["confirmed"] and number in (None, r["finding"])]
+    with telling_damage(store):
+        found, run = read_rows(store, "findings.parquet"), read_json(store, "manifest.json")
+        class_names = read_json(store, "data.json")["class_names"]
+    rows = [row for row in found if row["confirmed"] and number in (None, row["finding"])]
     if not rows:
         which = "a confirmed finding" if number is None else f"the number of a confirmed finding, got {number},"
         raise ValueError(f"Expected {which} in {root}, got none to export; see its report.")
@@ -52,7 +57,7 @@ def export(root: Path, out: Path, number: int | None) -> dict[str, Any]:
         if row["pair"] not in pairs:
             reference, other = load_pair(store, row["pair"])
             pairs[row["pair"]] = _Side("reference", reference), _Side("quantised", other)
-        arrays = store.read_arrays(row["file"])
+        arrays = store.read_arrays(row["file"], having=FINDING_ARRAYS)
         for side in pairs[row["pair"]]:
             if side.session is None:
                 elsewhere += [side.told(row, arrays, when) for when in ("source", "follow_up")]
@@ -60,12 +65,11 @@ def export(root: Path, out: Path, number: int | None) -> dict[str, Any]:
             if side.model.name not in models:
                 models[side.model.name] = side.kept(out)
             cases += [side.case(row, arrays, when, out) for when in ("source", "follow_up")]
-    run = store.read_json("manifest.json")
     manifest = {
         "schema": SCHEMA,
         "run": {"name": run["name"], "digest": run["digest"], "versions": run["versions"]},
         "byte_order": "little",
-        "class_names": store.read_json("data.json")["class_names"],
+        "class_names": class_names,
         "models": models,
         "findings": [
             {key: row[key] for key in ("finding", "pair", "chain", "severity", "reference_class", "quantised_class")}

@@ -13,6 +13,12 @@ from diverget.models.preprocessing import Preprocessing
 from diverget.store import Store, appearing
 from experiments.data import Material
 from experiments.fit import check_bands, check_classes
+from experiments.record.contents import check
+from experiments.record.reading import telling_damage
+
+SIDE = {"file": str, "digest": str}
+RECORDED = {"pairs": [{"pair": str, "control": bool, "reference_model": SIDE, "quantised_model": SIDE}]}
+"""What `models.json` must hold for its models to be loaded again."""
 
 
 def load_pair(store: Store, pair: str) -> tuple[Deployed, Deployed]:
@@ -34,26 +40,13 @@ def recorded(store: Store) -> list[dict[str, Any]]:
     """The pairs that `models.json` names, each with all that loading it takes.
 
     Raises:
-        ValueError: the file was changed or damaged.
+        Damaged: the file is; the way out is told.
     """
-    content = store.read_json("models.json")
-    entries = content.get("pairs") if isinstance(content, dict) else None
-    if not isinstance(entries, list) or not all(map(_whole, entries)):
-        raise ValueError(
-            f"Expected a list of pairs with their two models in {store.path('models.json')}, got "
-            f"{str(content)[:60]!r}: the file was changed; remove it and run again."
-        )
+    with telling_damage(store):
+        content = store.read_json("models.json")
+        check(content, RECORDED, file=store.path("models.json"))
+    entries: list[dict[str, Any]] = content["pairs"]
     return entries
-
-
-def _whole(entry: Any) -> bool:
-    if not isinstance(entry, dict) or not isinstance(entry.get("pair"), str):
-        return False
-    sides = (entry.get("reference_model"), entry.get("quantised_model"))
-    return isinstance(entry.get("control"), bool) and all(
-        isinstance(side, dict) and isinstance(side.get("file"), str) and isinstance(side.get("digest"), str)
-        for side in sides
-    )
 
 
 def load_kept(store: Store, facts: dict[str, Any]) -> Deployed:

@@ -9,6 +9,8 @@ from diverget.findings import replay
 from diverget.store import Store
 from experiments.data import read_sensor
 from experiments.pairs import load_pair
+from experiments.record.contents import FINDING_ARRAYS
+from experiments.record.reading import read_json, read_rows, telling_damage
 
 
 def replay_findings(root: Path, number: int | None) -> list[dict[str, Any]]:
@@ -22,15 +24,16 @@ def replay_findings(root: Path, number: int | None) -> list[dict[str, Any]]:
         raise ValueError(
             f"Expected findings in {root}, got a run that has not come that far; start it again to finish it."
         )
-    rows = [row for row in store.read_table("findings.parquet") if number in (None, row["finding"])]
+    with telling_damage(store):
+        rows = [row for row in read_rows(store, "findings.parquet") if number in (None, row["finding"])]
+        classes = read_json(store, "data.json")["class_names"]
     if number is not None and not rows:
         raise ValueError(f"Expected the number of a finding in {root}, got {number}; see its report.")
     sensor = read_sensor(store)
-    classes = store.read_json("data.json")["class_names"]
     results = []
     for row in rows:
         models = load_pair(store, row["pair"])
-        came = replay(row, store.read_arrays(row["file"]), models, sensor)
+        came = replay(row, store.read_arrays(row["file"], having=FINDING_ARRAYS), models, sensor)
         verdict = "reproduces" if came.revealed else "DOES NOT REPRODUCE"
         exactly = ", bit for bit" if came.identical else ", not bit for bit"
         reference, quantised = int(came.reference.argmax()), int(came.quantised.argmax())

@@ -11,10 +11,11 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from diverget.store import appearing
+from diverget.store import Store, appearing
 from experiments import wording
 from experiments.record import read, spoken
 from experiments.record.card import card_of
+from experiments.record.reading import telling_damage
 from experiments.sections import SECTIONS
 from experiments.sections import tables as page_tables
 from experiments.sections.files import files
@@ -65,7 +66,7 @@ def render(run_dir: Path) -> None:
     run_dir = Path(run_dir)
     run = read(run_dir)
     env = environment()
-    with _few_collected():
+    with _few_collected(), telling_damage(Store(run_dir)):
         sections = [section(run) for section in SECTIONS]
     page_tables.write(run.path, sections)
     sections.append(files(run))  # which of them there are

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from diverget.store import Damaged, Store, plain
-from experiments.record.contents import CONTENTS, FINDING_ARRAYS, check
+from experiments.record.contents import FINDING_ARRAYS, check
+from experiments.record.reading import read_json, read_rows, refuse_gone, telling_damage
 
 Row = Mapping[str, Any]
 
@@ -144,12 +145,10 @@ class Run:
         """The arrays of one finding, from its own file.
 
         Raises:
-            ValueError: the file is damaged or lacks an array.
+            Damaged: the file is, or lacks an array.
             FileNotFoundError: it is gone.
         """
-        arrays = Store(self.path).read_arrays(finding["file"])
-        check(arrays, dict.fromkeys(FINDING_ARRAYS), file=self.path / finding["file"])
-        return arrays
+        return Store(self.path).read_arrays(finding["file"], having=FINDING_ARRAYS)
 
 
 def spoken(pair: Row) -> str:
@@ -162,12 +161,18 @@ def read(run_dir: Path) -> Run:
 
     Raises:
         FileNotFoundError: there is no manifest.
-        ValueError: the manifest has a schema this version does not know, a file is damaged or lacks a key.
+        ValueError: the manifest has a schema this version does not know, a file is damaged or lacks a key, or one of a
+            complete run is gone.
     """
     store = Store(Path(run_dir))
+    with telling_damage(store):
+        return _read(store)
+
+
+def _read(store: Store) -> Run:
     if not store.has("manifest.json"):
         raise FileNotFoundError(
-            f"Expected a run directory with manifest.json, got {run_dir}: name a directory below runs/, "
+            f"Expected a run directory with manifest.json, got {store.root}: name a directory below runs/, "
             "or start one with `diverget run`."
         )
     manifest = store.read_json("manifest.json")
@@ -181,27 +186,28 @@ def read(run_dir: Path) -> Run:
     def content(name: str, default: Any) -> Any:
         if not store.has(name):
             return default
-        found = plain(store.read_json(name))
-        check(found, CONTENTS[name], file=store.path(name))
-        return found
+        return plain(read_json(store, name))
 
     def rows(name: str, kind: str = "") -> list[Row]:
         if not store.has(name):
             return []
-        found: list[Row] = plain(store.read_table(name))
-        check(found, CONTENTS[kind or name], file=store.path(name))
+        found: list[Row] = plain(read_rows(store, name, kind))
         return found
 
     def parts(folder: str) -> list[Path]:
         return sorted(store.path(folder).glob("part-*.parquet"))
 
+    manifest = content("manifest.json", None)
+    summary = content("summary.json", None)
+    if summary is not None:
+        refuse_gone(store, manifest["config"])
     models = content("models.json", {"references": [], "pairs": []})
     rates = rows("rates.parquet") or [
         row for part in parts("rates") for row in rows(f"rates/{part.name}", "rates.parquet")
     ]
     return Run(
         path=store.root,
-        manifest=content("manifest.json", None),
+        manifest=manifest,
         data=content("data.json", None),
         references=models["references"],
         pairs=models["pairs"],
@@ -214,7 +220,7 @@ def read(run_dir: Path) -> Run:
         patchwise_times=content("patchwise.json", []),
         gaps=rows("gaps.parquet")
         or [row for part in parts("gaps") for row in rows(f"gaps/{part.name}", "gaps.parquet")],
-        summary=content("summary.json", None),
+        summary=summary,
         timing=content("timing.json", {"stages": [], "search": {}}),
         quicklook=store.read_arrays("quicklook.npz") if store.has("quicklook.npz") else {},
         attribution=rows("attribution.parquet"),

@@ -262,6 +262,9 @@ CONTENTS: Mapping[str, Any] = {
 What else a file holds is no fault: a later version may tell more.
 """
 
+LATER = ("blame.json", "repair.json", "repair.parquet")
+"""Files that commands after a run write, and write anew: of them the file alone is removed."""
+
 FINDING_ARRAYS = (
     "source", "follow_up", "margins", "reference_source", "quantised_source", "reference", "quantised",
 )  # fmt: skip
@@ -305,12 +308,19 @@ def check(found: Any, expected: Any, *, file: Path, at: str = "") -> None:
             check(found[name], each, file=file, at=place)
 
 
+def later(error: Damaged, store: Store) -> bool:
+    """Whether what is damaged is one of `LATER`."""
+    return any(str(store.path(name)) in error.fact for name in LATER)
+
+
 def damage(error: ValueError | OSError, store: Store) -> str:
     """What is told of a run that looks complete, and of which a file cannot be read.
 
     A complete run is not carried out again, so that what is lacking comes back with its whole folder alone.
     """
     way_out = f"remove the folder {store.root} and start the same command again."
+    if isinstance(error, Damaged) and later(error, store):
+        return f"{error.fact}; remove that file and start the same command again."
     if not store.has("manifest.json"):
         return f"Expected {store.path('manifest.json')}, got no such file; {way_out}"
     if isinstance(error, Damaged):

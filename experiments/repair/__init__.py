@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from diverget import tables
 from diverget.models.tflite import TFLiteModel
 from diverget.repair import METHODS, MOST_FLOAT, RULE, reaches_target, recommend
@@ -17,6 +19,7 @@ from experiments import data
 from experiments.config.schema import RunConfig
 from experiments.kept_models import load_pair, recorded
 from experiments.progress import Screen
+from experiments.record.reading import read_json, read_rows, telling_damage
 from experiments.repair.ground import Ground, Subject, ground
 from experiments.repair.judged import Before, before, row, throughput
 from experiments.repair.methods import MENDING, Mended, Workshop, find_keras, stored, way_of
@@ -57,17 +60,20 @@ def repair(
         raise ValueError(
             f"Expected findings in {root} to mend, got a run that has not come that far; start it again to finish it."
         )
-    config = RunConfig.model_validate(store.read_json("manifest.json")["config"])
+    with telling_damage(store):
+        manifest, told_of_data = read_json(store, "manifest.json"), read_json(store, "data.json")
+        found = read_rows(store, "findings.parquet")
+    config = _config(store, manifest["config"])
     with store.alone(), ThreadPoolExecutor(config.workers) as pool:
         with screen.stage("data"):
             material = data.gather(config)
-            if material.data.digest != store.read_json("data.json")["digest"]:
+            if material.data.digest != told_of_data["digest"]:
                 raise ValueError(
                     f"Expected the data that {root} was made with, got other content in {material.data.name}; put "
                     "the original file back."
                 )
         asked = Run(config, store, screen, material, pool)
-        findings = [one for one in store.read_table("findings.parquet") if one["confirmed"]]
+        findings = [one for one in found if one["confirmed"]]
         done = [
             _pair(asked, entry, [one for one in findings if one["pair"] == entry["pair"]], steps, most_float)
             for entry in recorded(store)
@@ -92,6 +98,23 @@ def repair(
         store.write_table("repair.parquet", rows, tables.REPAIR)
         store.write_json("repair.json", {"rule": RULE, "most_float": most_float, "pairs": told})
     return told
+
+
+def _config(store: Store, kept: dict[str, Any]) -> RunConfig:
+    """The config that a run was made under.
+
+    Raises:
+        ValueError: this version does not know it.
+    """
+    try:
+        return RunConfig.model_validate(kept)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ValueError(
+            f"Expected a config of this version in {store.path('manifest.json')}, got one with other keys or values "
+            f"({where}: {first['msg']}); mend the run with the version of diverget that made it."
+        ) from None
 
 
 def _pair(

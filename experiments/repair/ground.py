@@ -17,6 +17,7 @@ from diverget.problem import Problem, pose
 from diverget.randomness import Purpose, generator, integer, key
 from diverget.rays import along, reach
 from diverget.repair import held_out
+from experiments.record.contents import FINDING_ARRAYS
 from experiments.stages import Run
 
 PART = 256
@@ -105,7 +106,7 @@ def ground(asked: Run, pair: Subject, rows: list[dict[str, Any]]) -> Ground:
     Raises:
         ValueError: the findings lie in one block, so that none could be held out; a file of them is damaged.
     """
-    arrays = [asked.store.read_arrays(row["file"]) for row in rows]
+    arrays = [asked.store.read_arrays(row["file"], having=FINDING_ARRAYS) for row in rows]
     margins = [int(one["margins"].sum()) for one in arrays]
     sources = [
         one["source"][m : len(one["source"]) - m, m : one["source"].shape[1] - m]

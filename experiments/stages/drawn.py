@@ -48,12 +48,17 @@ class Clean:
     assessed_blocks: np.ndarray
 
 
+def drawn_file(number: int) -> str:
+    """Where the draws of the pair of that number are kept."""
+    return f"rates/outcomes-{number:02d}.npz"
+
+
 def keep_drawn(
     store: Store, number: int, pair: str, patches: Patches, outcomes: Mapping[tuple[str, str], np.ndarray]
 ) -> None:
-    """Write `rates/outcomes-NN.npz`, the draws of one pair."""
+    """Write the draws of one pair."""
     store.write_arrays(
-        f"rates/outcomes-{number:02d}.npz",
+        drawn_file(number),
         {
             "pair": np.array(pair),
             "patches": patches.ids,
@@ -67,11 +72,11 @@ def read_drawn(store: Store) -> dict[str, Drawn]:
     """The draws by pair; empty of a run that kept none.
 
     Raises:
-        ValueError: a file is damaged.
+        Damaged: a file is.
     """
     found = {}
     for path in sorted(store.path("rates").glob("outcomes-*.npz")):
-        arrays = store.read_arrays(f"rates/{path.name}")
+        arrays = store.read_arrays(f"rates/{path.name}", having=("pair", "patches", "blocks"))
         found[str(arrays["pair"])] = Drawn(
             arrays["patches"],
             arrays["blocks"],
@@ -108,24 +113,17 @@ def read_clean(store: Store) -> Clean | None:
     """What `keep_clean` wrote; None of a run that kept none.
 
     Raises:
-        ValueError: the file is damaged.
+        Damaged: the file is.
     """
     if not store.has(CLEAN):
         return None
-    arrays = store.read_arrays(CLEAN)
+    wanted = ("patches", "blocks", "labels", "assessed", "assessed_blocks")
+    arrays = store.read_arrays(CLEAN, having=wanted)
 
     def by_pair(kind: str) -> dict[str, np.ndarray]:
         return {name.removeprefix(f"{kind}:"): kept for name, kept in arrays.items() if name.startswith(f"{kind}:")}
 
-    return Clean(
-        arrays["patches"],
-        arrays["blocks"],
-        arrays["labels"],
-        by_pair("said"),
-        by_pair("apart"),
-        arrays["assessed"],
-        arrays["assessed_blocks"],
-    )
+    return Clean(**{name: arrays[name] for name in wanted}, said=by_pair("said"), apart=by_pair("apart"))
 
 
 def revealed_in_both(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

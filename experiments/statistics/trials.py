@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from diverget.lockstep import QUERIES
+from diverget.store import Damaged
 from experiments.statistics.comparison import LEVEL, a12, censored_median, clopper_pearson, holm, mann_whitney, repeated
 
 Row = Mapping[str, Any]
@@ -141,7 +142,7 @@ def cells(rows: Sequence[Row], times: Sequence[Row] = ()) -> list[Cell]:
         rows: of `patchwise.parquet`; times: of `patchwise.json`.
 
     Raises:
-        ValueError: an arm lacks a patch in one of its repeats.
+        Damaged: an arm lacks a patch in one of its repeats.
     """
     seconds: dict[tuple[str, str, str], float] = {}
     for entry in times:
@@ -167,9 +168,10 @@ def _trial(rows: Sequence[Row], seconds: float | None) -> Trial:
     first = rows[0]
     place = {(row["repeat"], row["patch"]): row for row in rows}
     if len(place) != len(rows) or len(rows) != len(patches) * len(repeats):
-        raise ValueError(
-            f"Expected every patch once in each repeat of {first['arm']} on {first['pair']}, got {len(rows)} rows for "
-            f"{len(patches)} patches and {len(repeats)} repeats; remove patchwise.parquet and run again."
+        raise Damaged(
+            f"Expected in patchwise.parquet every patch once in each repeat of {first['arm']} on {first['pair']}, got "
+            f"{len(rows)} rows for {len(patches)} patches and {len(repeats)} repeats",
+            "remove that file and run again.",
         )
     ordered = [place[repeat, patch] for repeat in repeats for patch in patches]
     shape = (len(repeats), len(patches))

@@ -17,6 +17,7 @@ from diverget.store import Store, appearing
 from experiments.charts import arms as arm_figures
 from experiments.record import Row, Run, read, spoken
 from experiments.record.contents import check
+from experiments.record.reading import telling_damage
 from experiments.sections.arms import (
     failed,
     first_words,
@@ -98,7 +99,8 @@ def gathered(place: Path) -> tuple[Row, list[Studied]]:
     for entry in told["runs"]:
         folder = store.beside(entry["directory"])
         run = read(folder) if (folder / "manifest.json").is_file() else None
-        found = cells(run.patchwise, run.patchwise_times) if run is not None else []
+        with telling_damage(Store(folder)):
+            found = cells(run.patchwise, run.patchwise_times) if run is not None else []
         runs.append(Studied(entry["name"], entry["directory"], run, found))
     return told, runs
 

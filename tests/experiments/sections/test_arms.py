@@ -100,7 +100,8 @@ def test_why_there_is_nothing_is_said(run: Path) -> None:
     assert "add `patchwise:` to its config" in section(run).text
     fake_arms.put(run, [])
     assert "No eligible patch" in section(run).text
-    (run / "patchwise.parquet").unlink()
+    for name in ("patchwise.parquet", "summary.json"):
+        (run / name).unlink()
     assert "interrupted before this stage" in section(run).text
 
 

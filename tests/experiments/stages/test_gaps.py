@@ -134,6 +134,9 @@ def test_a_run_without_it_says_how_to_have_it(finished: Path, tmp_path: Path) ->
     shutil.copytree(run_directory(finished / "runs"), kept)
     (kept / "gaps.parquet").unlink()
     shutil.rmtree(kept / "gaps")
+    manifest = json.loads((kept / "manifest.json").read_text(encoding="utf-8"))
+    manifest["config"]["gaps"] = None
+    (kept / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     assert diverget("report", kept).returncode == 0
     assert "add <code>gaps: {}</code> to its config" in (kept / "report.html").read_text(encoding="utf-8")
 

@@ -54,6 +54,11 @@ def test_a_run_without_it_says_why_and_how_to_have_it(tmp_path: Path, finished: 
     kept = tmp_path / "run"
     shutil.copytree(run_directory(finished / "runs"), kept)
     (kept / "patchwise.parquet").unlink()
+    refused = diverget("report", kept)
+    assert (
+        refused.returncode == 2 and f"patchwise.parquet, got no such file: remove the folder {kept}" in refused.stderr
+    )
+    (kept / "summary.json").unlink()
     assert diverget("report", kept).returncode == 0
     assert "interrupted before this stage" in (kept / "report.html").read_text(encoding="utf-8")
     manifest = json.loads((kept / "manifest.json").read_text(encoding="utf-8"))

@@ -69,7 +69,8 @@ def test_accuracies_are_told_by_protocol() -> None:
 @pytest.mark.parametrize("missing", ["baseline.json", "rates.parquet"])
 def test_what_a_run_has_not_come_to_is_left_open(tmp_path: Path, missing: str) -> None:
     place = build(tmp_path / "one")
-    (place / missing).unlink()
+    for name in (missing, "summary.json"):
+        (place / name).unlink()
     rows = list(models("one", read(place)))
     assert rows
     empty = ("agreement", "accuracy_delta", "speed") if missing == "baseline.json" else ("revealed_in_spec",)
