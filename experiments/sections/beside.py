@@ -29,6 +29,7 @@ def beside(run: Run) -> Section:
         "rows": rows,
         "couples": len(couples),
         "kept": bool(drawn),
+        "lacking": [spoken(pair) for pair in run.tested() if pair["pair"] not in drawn] if couples and drawn else [],
         "everything": EVERYTHING,
         "level": LEVEL,
         "fewest": (FEWEST_DRAWS, FEWEST_BLOCKS),
@@ -57,6 +58,7 @@ def compared(couples: Sequence[tuple[Row, Row]], drawn: dict[str, Drawn], *, see
     family = [{"mcnemar": row["found"].mcnemar, "blockwise": row["found"].blockwise} for row in told]
     for row, tests in zip(told, holm_by_test(family), strict=True):
         row |= {name: chance(p) for name, p in tests.items()} | {"words": _words(row, tests["blockwise"])}
+        row["adjusted"] = tests
     return rows
 
 

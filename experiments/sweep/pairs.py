@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from diverget.store import Store
+from diverget.store import Damaged, Store
 from experiments.config.schema import NEUTRAL
 from experiments.record import EVERYTHING, Row
-from experiments.record.contents import CONTENTS, check, damage
+from experiments.record.contents import damage
+from experiments.record.reading import read_json
 from experiments.sections.beside import compared
-from experiments.stages.drawn import Drawn, read_drawn
+from experiments.stages.drawn import Drawn, drawn_file, read_drawn
 from experiments.sweep import COMPLETE
 
 APART = ("quantisations", "name", "criteria", *NEUTRAL)
@@ -84,9 +85,7 @@ def _groups(told: Row, place: Path, damaged: dict[str, str]) -> Iterator[list[Ro
         if cell["state"] != COMPLETE or cell["name"] in damaged or not store.has("summary.json"):
             continue
         try:
-            manifest, models = store.read_json("manifest.json"), store.read_json("models.json")
-            for name, content in (("manifest.json", manifest), ("models.json", models)):
-                check(content, CONTENTS[name], file=store.path(name))
+            manifest, models = read_json(store, "manifest.json"), read_json(store, "models.json")
         except (ValueError, OSError) as error:
             damaged[cell["name"]] = damage(error, store)
             continue
@@ -95,14 +94,14 @@ def _groups(told: Row, place: Path, damaged: dict[str, str]) -> Iterator[list[Ro
             {
                 "cell": cell["name"],
                 "store": store,
+                "number": number,
                 "pair": f"{cell['name']} {pair['pair']}",
                 "reference": pair["reference"],
                 "quantised": pair["quantised"],
                 "control": False,
                 "digests": (pair["reference_model"]["digest"], pair["quantised_model"]["digest"]),
             }
-            for pair in models["pairs"]
-            if not pair["control"]
+            for number, pair in enumerate(each for each in models["pairs"] if not each["control"])
         )
     yield from found.values()
 
@@ -116,10 +115,16 @@ def _couples(group: Sequence[Row]) -> Iterator[tuple[Row, Row]]:
 
 
 def _drawn(pair: Row) -> dict[str, Drawn]:
-    """The draws of all relations of one pair, under its name in the sweep."""
-    found = read_drawn(pair["store"]).get(pair["pair"].partition(" ")[2])
+    """The draws of all relations of one pair, under its name in the sweep.
+
+    Raises:
+        Damaged: they cannot be read, or are gone.
+    """
+    name, store = pair["pair"].partition(" ")[2], pair["store"]
+    found = read_drawn(store).get(name)
     if found is None:
-        return {}
+        file = store.path(drawn_file(pair["number"]))
+        raise Damaged(f"Expected the draws of {name} in {file}, got none", "remove that run's folder and run again.")
     outcomes = {key: kept for key, kept in found.outcomes.items() if key[1] == EVERYTHING}
     return {pair["pair"]: Drawn(found.patches, found.blocks, outcomes)}
 

@@ -18,7 +18,8 @@ from experiments.config.criteria import state
 from experiments.config.methods import RungConfig
 from experiments.gate import metrics
 from experiments.record import Row, read
-from experiments.record.contents import CONTENTS, check, damage
+from experiments.record.contents import damage
+from experiments.record.reading import read_json
 from experiments.sweep import DAMAGED, ELSEWHERE, worded
 from relations import TIERS
 
@@ -88,9 +89,7 @@ def blanked(rows: Sequence[Row], damaged: Mapping[str, str]) -> list[dict[str, A
 
 
 def _pairs(store: Store) -> list[dict[str, Any]]:
-    summary, manifest = store.read_json("summary.json"), store.read_json("manifest.json")
-    for name, content in (("summary.json", summary), ("manifest.json", manifest)):
-        check(content, CONTENTS[name], file=store.path(name))
+    summary, manifest = read_json(store, "summary.json"), read_json(store, "manifest.json")
     config = manifest["config"]
     rows = []
     for pair, measured in _measured(store, summary).items():

@@ -17,7 +17,8 @@ from experiments.executors.job import job_of
 from experiments.executors.slurm import HERE
 from experiments.gate import as_asked
 from experiments.progress import Screen
-from experiments.record.contents import CONTENTS, check, damage
+from experiments.record.contents import damage
+from experiments.record.reading import read_json
 from experiments.sweep import COMPLETE, DAMAGED, ELSEWHERE, FAILED, Cell, Sweep, cells_in_words, differs
 from experiments.sweep.costs import Cost, costs, looking, state
 from experiments.sweep.watch import Watch, watching
@@ -187,8 +188,10 @@ def carry_out(
     damaged: dict[str, str] = {}
     try:
         _judge_anew([cell for cell in sweep.cells if cell.name not in told], out, screen, stuck, damaged)
+        if stuck or damaged:
+            note(sweep, out, stuck, damaged)
         if jobs:
-            _watched(sweep, jobs, told, EXECUTORS[engine](jobs, asked), out, screen, stuck)
+            _watched(sweep, jobs, told, EXECUTORS[engine](jobs, asked), out, screen, stuck, damaged)
         _look_again([cell for cell in sweep.cells if cell.name in stuck], out, stuck, damaged)
     finally:
         note(sweep, out, stuck, damaged)
@@ -268,10 +271,7 @@ def _summary(cell: Cell, out: Path) -> dict[str, Any]:
     Raises:
         ValueError: it is damaged.
     """
-    store = Store(out / cell.folder)
-    found = store.read_json("summary.json")
-    check(found, CONTENTS["summary.json"], file=store.path("summary.json"))
-    return dict(found)
+    return dict(read_json(Store(out / cell.folder), "summary.json"))
 
 
 def _watched(
@@ -282,11 +282,13 @@ def _watched(
     out: Path,
     screen: Screen,
     stuck: dict[str, Done],
+    damaged: Mapping[str, str],
 ) -> None:
     """Wait until all cells have ended; every end writes a line.
 
     Args:
         stuck: receives the cells that did not come to their end, at once, so that Ctrl-C forgets none.
+        damaged: the complete cells of which a file cannot be read.
     """
     by_name = {cell.name: cell for cell in sweep.cells}
     written = time.monotonic()
@@ -300,7 +302,7 @@ def _watched(
             now = time.monotonic()
             screen.say(_line(by_name[done.name], done, f"{number} of {len(jobs)}", watch.left()))
             if now - written > WRITE_SECONDS:
-                note(sweep, out, stuck)
+                note(sweep, out, stuck, damaged)
                 written = now
 
 

@@ -83,6 +83,18 @@ def test_what_is_missing_is_said(run: Path, tmp_path: Path) -> None:
     assert "One version of a network stands alone" in (alone / "report.html").read_text(encoding="utf-8")
 
 
+def test_a_version_without_its_draws_is_named(tmp_path: Path) -> None:
+    made = build(tmp_path, quantised=("float16", "int8", "dynamic_int8"))
+    hits = np.random.default_rng(1).random((200, 2)) < 0.1
+    for number, name in enumerate(("float16", "int8")):
+        planted(made, number, f"hybridsn/{name}", hits, hits)
+    section = beside(read(made))
+    text = environment().get_template(section.template).render(section.values)
+    assert "Not compared: dynamic_int8 hybridsn, of which the run has no single draws." in text
+    planted(made, 2, "hybridsn/dynamic_int8", hits, hits)
+    assert not beside(read(made)).values["lacking"]
+
+
 def test_too_few_draws_are_not_told(run: Path) -> None:
     with np.load(run / "rates" / "outcomes-00.npz") as stored:
         arrays = dict(stored)

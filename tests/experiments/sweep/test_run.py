@@ -115,6 +115,7 @@ def swept(folder: Path, out: Path) -> tuple[int, str]:
         ("manifest.json", b"nothing"),
         ("manifest.json", None),
         ("rates/outcomes-00.npz", b"nothing"),
+        ("rates/outcomes-00.npz", None),
         ("summary.json", b"{}"),
     ],
 )
@@ -205,6 +206,28 @@ def test_a_damaged_summary_of_a_cell_that_another_process_held_leaves_the_page(
     cells = json.loads((ended.place / "sweep.json").read_text())["cells"]
     assert [cell["state"] for cell in cells] == ["complete", "damaged"]
     assert "1 cell damaged and without numbers here" in (ended.place / "report.html").read_text()
+
+
+def test_a_damaged_cell_is_told_while_the_others_are_carried_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    sweep = sweep_of(tmp_path, swept="sweep: {grid: {seed: [0, 1, 2]}}\n")
+    (fake_cells.complete(sweep.cells[0], out) / "summary.json").write_text("{")
+    told: list[list[str]] = []
+
+    def looks(jobs: Sequence[Job], asked: Asked) -> Iterator[Done]:
+        for number, cell in zip("23", sweep.cells[1:], strict=True):
+            cells = json.loads((out / "small-sweep" / "sweep.json").read_text())["cells"]
+            told.append([each["state"] for each in cells])
+            fake_cells.complete(cell, out)
+            yield Done(number, True)
+
+    monkeypatch.setattr(sweep_run, "EXECUTORS", {"serial": looks})
+    monkeypatch.setattr(sweep_run, "WRITE_SECONDS", -1.0)
+    ended, _ = carried_out(sweep, out)
+    assert told == [["damaged", "not begun", "not begun"], ["damaged", "complete", "not begun"]]
+    assert list(ended.damaged) == ["1"]
 
 
 def test_a_complete_cell_that_is_held_is_not_judged_under_the_other_process(tmp_path: Path) -> None:
