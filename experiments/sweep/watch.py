@@ -43,18 +43,25 @@ class Watch:
     whole: int = field(init=False)
     started: float = field(default_factory=lambda: time.monotonic(), init=False)
     _left: tuple[float, float] | None = field(default=None, init=False)
+    _under_way: int = field(default=0, init=False)
     _left_behind: dict[Path, tuple[int, int]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self.whole = sum(self.told[job.name].queries for job in self.jobs)
 
     def end(self, name: str) -> None:
-        """Note that a cell has ended, and how long the others will take at the speed so far."""
+        """Note that a cell has ended, and how long the others will take at the speed so far.
+
+        Of the others that were under way at the last look half is taken as done, which they are on average.
+        """
         self.ended.append(name)
         self.spent += self.told[name].queries
-        now = time.monotonic()
+        now, still = time.monotonic(), len(self.jobs) - len(self.ended)
+        self._under_way = min(max(self._under_way - 1, 0), still)
         if self.spent:
-            self._left = now, (now - self.started) * (self.whole - self.spent) / self.spent
+            rest = self.whole - self.spent
+            done = self.spent + (0.5 * self._under_way * rest / still if still else 0.0)
+            self._left = now, (now - self.started) * (self.whole - done) / done
 
     def left(self) -> float | None:
         """Seconds until all have ended, None as long as none has."""
@@ -69,7 +76,9 @@ class Watch:
         there = self._there()
         files = [path_of(job.log) for job in self.jobs if job.name not in gone]
         looked = [read_far(file) for file in files if file in there and _written(file) != self._left_behind.get(file)]
-        return [far for far in looked if far is not None]
+        found = [far for far in looked if far is not None]
+        self._under_way = len(found)
+        return found
 
     def begin(self) -> None:
         """Forget what processes told that are dead; what else lies there is passed over until it is told anew."""

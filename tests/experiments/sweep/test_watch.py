@@ -128,12 +128,35 @@ def test_the_words_tell_ended_and_running_cells_and_the_time_left(
     assert watch.words() == "0 of 8 cells · 2 running (rates a/int8 40 %; train a)"
     now[0] = 60.0
     watch.end("1")
-    # Seven are left at a minute each; of that half a minute passes.
+    # One and a half of eight were done in a minute, the half by the other that ran; half a minute passes.
     now[0] = 90.0
-    assert watch.words() == "1 of 8 cells · 1 running (train a) · about 6.5\u202fmin left"
+    assert watch.words() == "1 of 8 cells · 1 running (train a) · about 3.8\u202fmin left"
     for job in asked[2:6]:
         path_of(job.log).write_text(json.dumps({"stage": "train b", "share": 0.5}))
     assert "5 running (train a; train b 50 %; train b 50 %; and 2 more)" in watch.words()
+
+
+@pytest.mark.parametrize("at_a_time", [1, 4, 48])
+def test_the_time_left_heeds_how_many_cells_run_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_a_time: int
+) -> None:
+    """Cells of a minute that begin one after another, so that their ends are spread as evenly."""
+    now = [0.0]
+    monkeypatch.setattr(watching_module.time, "monotonic", lambda: now[0])
+    asked = jobs_in(tmp_path, 96)
+    watch = Watch(asked, {job.name: Cost(100, 1.0) for job in asked})
+    starts = [60.0 * i / at_a_time for i in range(len(asked))]
+    for ended, job in enumerate(asked):
+        now[0] = starts[ended] + 60
+        for other, start in zip(asked, starts, strict=True):
+            if start < now[0] <= start + 60:
+                path_of(other.log).write_text('{"stage": "train", "share": 0.0}')
+        watch.words()
+        watch.end(job.name)
+        path_of(job.log).unlink(missing_ok=True)
+        truly = starts[-1] + 60 - now[0]
+        if ended >= at_a_time:
+            assert watch.left() == pytest.approx(truly, rel=0.3, abs=30), ended
 
 
 def test_the_end_of_a_cell_looks_at_no_other(tmp_path: Path) -> None:
