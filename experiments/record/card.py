@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -55,11 +56,21 @@ def card_of(run: Run) -> dict[str, Any]:
             {key: reference[key] for key in ("name", "kind", "file", "digest", "size_bytes", "parameters")}
             for reference in run.references
         ],
+        "calibration": calibration(run),
         "runtime": run.manifest["runtime"],
         "versions": run.manifest["versions"],
         "timing": run.timing,
     }
     return plain(content)
+
+
+def calibration(run: Run) -> dict[str, Any] | None:
+    """How many patches set the ranges of the integer models, from where, and a digest of which they were."""
+    if run.calibration is None:
+        return None
+    ids = ",".join(map(str, run.calibration["ids"]))
+    told = {key: run.calibration[key] for key in ("source", "count")}
+    return {**told, "digest": hashlib.sha256(ids.encode()).hexdigest()}
 
 
 def verdict(run: Run) -> str:

@@ -37,6 +37,7 @@ def card_schema() -> Tree:
                 "pairs": _list(_pair()),
                 "data": _null(_data()),
                 "references": _list(_reference()),
+                "calibration": _null(_calibration()),
                 "runtime": {"type": "object", "description": "How networks were run."},
                 "versions": {"type": "object", "description": "Of the packages the run was made with."},
                 "timing": {"type": "object", "description": "Seconds by stage and search."},
@@ -104,6 +105,17 @@ def _pair() -> Tree:
             "attribution": _null(_attribution()),
         },
         "A float network and a quantised version of it.",
+    )
+
+
+def _calibration() -> Tree:
+    return _holding(
+        {
+            "source": _text("The part of the split that they are of."),
+            "count": _count("Patches."),
+            "digest": _text("SHA-256 of their ids, in order, with commas between."),
+        },
+        "The patches that set the ranges of integer networks; null where none were needed.",
     )
 
 

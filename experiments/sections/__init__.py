@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from experiments.charts import pictures
 from experiments.config.criteria import state
 from experiments.record import EVERYTHING, Row, Run, spoken
-from experiments.record.card import control, headline, how_mild, ranked, why_not
+from experiments.record.card import calibration, control, headline, how_mild, ranked, why_not
 from experiments.sections import attribution as attribution_section
 from experiments.sections import gallery
 from experiments.sections.arms import patchwise
@@ -190,6 +189,7 @@ def models(run: Run) -> Section:
     for pair in run.tested():
         coverage = pair["quantised_model"]["coverage"]
         row = {
+            "pair": pair["pair"],
             "name": spoken(pair),
             "reference": pair["reference_model"],
             "quantised": pair["quantised_model"],
@@ -293,7 +293,7 @@ def card(run: Run) -> Section:
         "files": list(files.values()),
         "data": run.data,
         "timing": run.timing,
-        "calibration": _calibration(run),
+        "calibration": calibration(run),
         "covered": [
             (spoken(pair), pair["quantised_model"]["coverage"])
             for pair in run.tested()
@@ -302,14 +302,6 @@ def card(run: Run) -> Section:
         "config": json.dumps(run.manifest["config"], indent=2, ensure_ascii=False),
     }
     return Section("card", "Card", "card.html", values)
-
-
-def _calibration(run: Run) -> Row | None:
-    """How many patches set the ranges of the integer models, from where, and a digest of which they were."""
-    if run.calibration is None:
-        return None
-    ids = ",".join(map(str, run.calibration["ids"]))
-    return {**run.calibration, "digest": hashlib.sha256(ids.encode()).hexdigest()}
 
 
 SECTIONS: tuple[Callable[[Run], Section], ...] = (
