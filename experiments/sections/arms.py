@@ -74,17 +74,19 @@ def table(cell: Cell) -> list[dict[str, Any]]:
 
 
 def _row(trial: Trial, tested: Mapping[tuple[str, str], Against]) -> dict[str, Any]:
-    found = summary(trial)
+    told = summary(trial)
+    against = {measure: tested.get((trial.arm, measure)) for measure in ("queries", "severity")}
     return {
         "arm": trial.label,
         "natural": trial.natural,
         "is_random": trial.arm == RANDOM,
-        **found,
-        "apart_told": median(found["apart_median"], f">{NARROW}{trial.budget}"),
-        "revealed_told": median(found["revealed_median"], f">{NARROW}{trial.budget}"),
-        "inside_told": median(found["inside_median"], "beyond"),
-        "severity_told": median(found["severity_median"], "beyond"),
-        "by": {measure: _effect(tested.get((trial.arm, measure))) for measure in ("queries", "severity")},
+        **told,
+        "apart_told": median(told["apart_median"], f">{NARROW}{trial.budget}"),
+        "revealed_told": median(told["revealed_median"], f">{NARROW}{trial.budget}"),
+        "inside_told": median(told["inside_median"], "beyond"),
+        "severity_told": median(told["severity_median"], "beyond"),
+        "tests": against,
+        "by": {measure: _effect(found) for measure, found in against.items()},
     }
 
 
@@ -302,7 +304,7 @@ def told_pairs(run: Run, found: Sequence[Cell], look: dict[str, Look], *, anchor
         if mine:
             name = spoken(pair)
             blocks = [block(cell, name, against, look, anchor=f"{anchor}-{i}-{j}") for j, cell in enumerate(mine)]
-            pairs.append({"name": name, "cells": mine, "blocks": blocks})
+            pairs.append({"pair": pair["pair"], "name": name, "cells": mine, "blocks": blocks})
     return pairs
 
 

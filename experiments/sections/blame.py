@@ -33,6 +33,7 @@ def blame(run: Run) -> Section:
         layers = entry["layers"]
         blocks.append(
             {
+                "pair": pair["pair"],
                 "name": spoken(pair),
                 "findings": len(entry["findings"]),
                 "looked_at": entry["looked_at"],

@@ -39,6 +39,7 @@ def gaps(run: Run) -> Section:
         if mine:
             blocks.append(
                 {
+                    "pair": pair["pair"],
                     "name": spoken(pair),
                     "relations": _relations(mine),
                     "classes": _grouped(mine, lambda row: row["own"], lambda row: run.class_name(row["own"])),

@@ -30,6 +30,7 @@ def baseline(run: Run) -> Section:
     plots = [_clean_flips(run, pair, row, number=i) for i, (pair, row) in enumerate(columns) if _apart(row)]
     values = {
         "names": [spoken(pair) for pair, _ in columns],
+        "rows": [(pair["pair"], row) for pair, row in columns],
         "metrics": _metrics([row for _, row in columns], labelled=labelled),
         "plots": plots,
         "classes": [(spoken(pair), row["per_class"]) for pair, row in columns],
@@ -183,6 +184,7 @@ def search(run: Run) -> Section:
             plots.append(_front(spoken(pair), s, objective, number=i))
     rows = [
         {
+            "pair": pair["pair"],
             "name": spoken(pair),
             "queries": int(s.queries[-1]),
             "candidates": len(s.queries),
@@ -190,6 +192,7 @@ def search(run: Run) -> Section:
             "revealed": int(s.patches_revealed[-1]),
             "best": {o: s.best(o) for o in DIVERGENCES if o in s.scores},
             "found": run.found_together(pair["pair"]),
+            "outcomes": s.outcomes,
             "speed": run.timing["search"].get(pair["pair"], {}).get("queries_per_second"),
         }
         for pair, s in searches
