@@ -144,6 +144,8 @@ def _lines(
     yield "  objectives: [js_divergence, severity]"
     yield "  population: 24"
     yield "  budget: 60000          # queries a pair: one patch through one network is one query"
+    yield "# patchwise: {}           # every patch a search of its own: how mild, patch by patch"
+    yield "# gaps: {}                # where each network leaves its class: survival curves by relation and by class"
     yield "# criteria:              # exit code 1 where one is not met"
     yield "#   - agreement >= 0.99"
 
