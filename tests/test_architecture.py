@@ -109,6 +109,11 @@ def test_house_rules(path: Path) -> None:
         assert not re.search(forbidden, text), forbidden
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=name)
+def test_tests_have_one_subject_a_file(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400, "a file of more than 400 lines has two subjects"
+
+
 @pytest.mark.parametrize("path", FILES, ids=name)
 def test_public_functions_say_what_comes_out(path: Path) -> None:
     for node in ast.parse(path.read_text(encoding="utf-8")).body:

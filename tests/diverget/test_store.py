@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from diverget.store import Store, appearing
@@ -34,3 +35,12 @@ def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
     assert left.exists()
     with Store(tmp_path).alone():
         assert not left.exists()
+
+
+def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with pytest.raises(TypeError):
+        store.write_json("x.json", {"set": {1, 2}})
+    assert list(tmp_path.iterdir()) == []
+    store.write_json("x.json", {"nan": float("nan"), "array": np.arange(2), "scalar": np.float32(0.5)})
+    assert store.read_json("x.json") == {"nan": None, "array": [0, 1], "scalar": 0.5}

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from scipy.ndimage import gaussian_filter, uniform_filter1d
 
 from diverget.archive import kinds
 from diverget.tables import ARCHIVE
+from tests.experiments.fake_data import described, digits, scene, split_map
+from tests.experiments.fake_findings import FINDINGS, finding
 
 CLASSES = (
     "Corn-notill",
@@ -36,12 +37,6 @@ RELATIONS = (
     "dead_lines",
 )
 REVEALING = np.array([1, 2, 6, 2, 9, 5, 4, 1, 7, 3, 8, 0]) / 1000
-CHAINS = (
-    ("gaussian_blur {:.2f} px", "gaussian_blur.sigma"),
-    ("stripes 0.02 share of the columns, {:.3f} share of the signal", "stripes.gain"),
-    ("haze {:.3f} optical depth at 550 nm", "haze.optical_depth"),
-    ("gaussian_noise {:.3f} share of the signal", "gaussian_noise.sigma"),
-)
 STEP = 1 / 256
 
 
@@ -70,12 +65,12 @@ def build(
     ] + [{"pair": f"{r}/{r}", "reference": r, "quantised": r, "control": True} for r in references if controls]
     nm = np.concatenate([np.arange(410, 1340, 15.0), np.arange(1450, 1790, 15.0), np.arange(1970, 2450, 15.0)])
     if images:
-        nm, cube, truth = None, _digits(rng, images), None
+        nm, cube, truth = None, digits(rng, images), None
     else:
-        cube, truth = _scene(rng, nm, len(classes))
+        cube, truth = scene(rng, nm, len(classes))
         nm = nm if wavelengths else None
     _json(run / "manifest.json", _manifest())
-    _json(run / "data.json", _data(cube, nm, classes, bool(images), labelled))
+    _json(run / "data.json", described(cube, nm, classes, bool(images), labelled))
     _json(run / "models.json", _models(pairs, references, share))
     _json(run / "baseline.json", {p["pair"]: _baseline(rng, p, len(classes), classes, labelled) for p in pairs})
     if not images:
@@ -84,7 +79,7 @@ def build(
         np.savez_compressed(
             run / "quicklook.npz",
             rgb=np.uint8(255 * np.clip((rgb - low) / (high - low), 0, 1)),
-            split=_split(truth),
+            split=split_map(truth),
         )
     pq.write_table(
         pa.Table.from_pylist([row for i, p in enumerate(pairs) for row in _rates(p, i)]),
@@ -96,7 +91,7 @@ def build(
             pq.write_table(pa.Table.from_pylist(rows), run / "evaluations" / f"part-{generation:05d}.parquet")
     tested = [p for p in pairs if not p["control"]]
     rows = [
-        _finding(rng, run, i, tested[i % len(tested)], cube, truth, classes, bool(images), labelled)
+        finding(rng, run, i, tested[i % len(tested)], cube, truth, classes, bool(images), labelled)
         for i in range(findings if tested else 0)
     ]
     pq.write_table(pa.Table.from_pylist(rows, schema=FINDINGS), run / "findings.parquet")
@@ -141,40 +136,6 @@ def _json(path: Path, content: object) -> None:
     path.write_text(json.dumps(content, indent=1))
 
 
-def _scene(rng: np.random.Generator, nm: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Fields of k covers with smooth spectra under smooth illumination: (96, 120, b) digital numbers, (96, 120)."""
-    height, width = 96, 120
-    places = rng.random((34, 2)) * (height, width)
-    grid = np.stack(np.mgrid[:height, :width], axis=-1)
-    truth = rng.integers(0, k, 34)[np.linalg.norm(grid[:, :, None] - places, axis=-1).argmin(axis=2)]
-    green = (
-        0.06 * np.exp(-(((nm - 550) / 45) ** 2))
-        + 0.04
-        + 0.42 / (1 + np.exp(-(nm - 715) / 14)) * np.exp(-(nm - 715) / 1900)
-    )
-    water = 1 - 0.25 * np.exp(-(((nm - 975) / 40) ** 2)) - 0.3 * np.exp(-(((nm - 1200) / 60) ** 2))
-    soil = 0.08 + 0.32 * (1 - np.exp(-(nm - 350) / 700))
-    kinds = np.stack([w * green * water + (1 - w) * soil for w in np.linspace(0.95, 0.05, k)])
-    light = 1 + 0.12 * gaussian_filter(rng.standard_normal((height, width)), 3) * 6
-    texture = 1 + 0.05 * rng.standard_normal((height, width, 1)) + 0.01 * rng.standard_normal((height, width, len(nm)))
-    sun = 1.15 - 0.75 * (nm - 400) / 2050
-    return (1000 + 9000 * kinds[truth] * light[..., None] * texture * sun).astype(np.float32), truth
-
-
-def _digits(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
-    """Forty images of one soft stroke each, (40, h, w, c), grey levels 0 to 255."""
-    marks = (rng.random((40, *shape)) > 0.985).astype(np.float64)
-    soft = gaussian_filter(marks, (0, 1.6, 1.6, 0))
-    return (255 * np.clip(soft / soft.max(axis=(1, 2, 3), keepdims=True) * 2, 0, 1)).astype(np.float32)
-
-
-def _split(truth: np.ndarray) -> np.ndarray:
-    rows, cols = np.indices(truth.shape)
-    part = np.array([1, 3, 1, 2, 3, 1, 3])[(rows // 16 * 3 + cols // 16 * 5) % 7].astype(np.uint8)
-    part[(rows % 16 < 2) | (cols % 16 < 2)] = 0
-    return part
-
-
 def _manifest() -> dict:
     return {
         "schema": 1,
@@ -200,39 +161,6 @@ def _manifest() -> dict:
             "threads": 1,
             "workers": 2,
             "batch": 8,
-        },
-    }
-
-
-def _data(cube: np.ndarray, nm: np.ndarray | None, classes: tuple[str, ...], images: bool, labelled: bool) -> dict:
-    return {
-        "kind": "images" if images else "scene",
-        "name": "digits" if images else "Pines",
-        "digest": "d1" * 32,
-        "shape": list(cube.shape),
-        "value_range": [0.0, 255.0] if images else [0.0, 10000.0],
-        "unit": None if images else "digital number",
-        "wavelengths": None if nm is None else nm.tolist(),
-        "class_names": list(classes),
-        "labelled": 10249 if labelled else 0,
-        "masked": 0,
-        "origin": {"cube": "data/pines.npz"},
-        "warnings": ["Wavelengths were guessed to be in nm."] if nm is not None else [],
-        "split": {
-            "protocol": "random" if images else "blocks",
-            "description": "Images are split at random, 60/10/30."
-            if images
-            else "Blocks of 16 × 16 pixels go to one part each, with a guard of 4 pixels between parts.",
-            "patch": 9,
-            "counts": {"train": 5120, "calibration": 512, "assessment": 3011},
-            "assessed": 240,
-            "rated": 960,
-            "per_class": [
-                {"class": c, "train": 820 + 7 * i, "calibration": 80 + i, "assessment": 500 - 9 * i}
-                for i, c in enumerate(classes)
-            ],
-            "leakage": 0.0,
-            "notes": [],
         },
     }
 
@@ -420,101 +348,3 @@ def _generation(rng: np.random.Generator, pair: dict, generation: int) -> list[d
             }
         )
     return rows
-
-
-FINDINGS = pa.schema(
-    [("finding", pa.int64()), ("pair", pa.string()), ("control", pa.bool_())]
-    + [(name, pa.int64()) for name in ("patch", "row", "col", "label", "reference_class", "quantised_class")]
-    + [
-        (n, pa.float64())
-        for n in (
-            "severity",
-            "severity_found",
-            "psnr",
-            "spectral_angle",
-            "reference_margin",
-            "quantised_margin",
-        )
-    ]
-    + [
-        *[(name, pa.string()) for name in ("rung", "tier", "found_by", "relation", "family", "chain", "values")],
-        ("candidate", pa.int64()),
-        ("confirmed", pa.bool_()),
-        ("file", pa.string()),
-    ]
-)
-
-
-def _finding(
-    rng: np.random.Generator,
-    run: Path,
-    i: int,
-    pair: dict,
-    cube: np.ndarray,
-    truth: np.ndarray | None,
-    classes: tuple[str, ...],
-    images: bool,
-    labelled: bool,
-) -> dict:
-    severity = 0.02 + 0.012 * ((i * 7) % 23)
-    margin = 2
-    if images:
-        row, col, kept, other = i % len(cube), 0, i % len(classes), (i + 1 + i % 2) % len(classes)
-        source = np.pad(cube[row], ((margin, margin), (margin, margin), (0, 0)), mode="reflect")
-    else:
-        row, col = (int(v) for v in rng.integers(8, (cube.shape[0] - 8, cube.shape[1] - 8)))
-        kept, source = int(truth[row, col]), cube[row - 6 : row + 7, col - 6 : col + 7]
-        other = (kept + 1 + i % 2) % len(classes)
-    after = gaussian_filter(source, (0.3 + 2 * severity, 0.3 + 2 * severity, 0)) * (1 + 0.6 * severity * (-1) ** i)
-    after = (
-        after
-        + uniform_filter1d(rng.standard_normal(source.shape[-1]), 3, mode="nearest") * severity * 0.1 * source.mean()
-    )
-    after = after[margin:-margin, margin:-margin].astype(np.float32)
-    source = source.astype(np.float32)
-    file = f"findings/{i:04d}.npz"
-    k = len(classes)
-    tops = [_belief(rng, k, kept, other, lead) for lead in (1.6, 1.3, 0.5, -0.3)]
-    np.savez_compressed(
-        run / file,
-        source=source,
-        follow_up=after,
-        margins=np.array([margin, 0]),
-        field0_stripes=np.zeros((1, 9, 1), np.float32),
-        **dict(zip(("reference_source", "quantised_source", "reference", "quantised"), tops, strict=True)),
-    )
-    steps = [CHAINS[(i + j) % len(CHAINS)] for j in range(1 + i % 2)]
-    return {
-        "finding": i,
-        "pair": pair["pair"],
-        "control": pair["control"],
-        "patch": i * 3,
-        "row": row,
-        "col": col,
-        "label": kept if labelled else -1,
-        "reference_class": kept,
-        "quantised_class": other,
-        "severity": severity,
-        "severity_found": severity * 2.1,
-        "psnr": 48 - 70 * severity,
-        "spectral_angle": 0.2 * severity,
-        "reference_margin": float(tops[2][kept] - tops[2][other]),
-        "quantised_margin": float(tops[3][other] - tops[3][kept]),
-        "rung": "stress, psnr 20",
-        "tier": "stress",
-        "found_by": "nsga2",
-        "relation": steps[0][1].partition(".")[0],
-        "family": ("optics", "radiometry", "sensor")[i % 3],
-        "chain": " → ".join(words.format(severity * 3) for words, _ in steps),
-        "values": json.dumps({key: severity * 3 for _, key in steps}),
-        "candidate": 40 + i,
-        "confirmed": i % 9 != 8,
-        "file": file,
-    }
-
-
-def _belief(rng: np.random.Generator, k: int, kept: int, other: int, lead: float) -> np.ndarray:
-    logits = rng.normal(-1.5, 0.5, k)
-    logits[kept], logits[other] = 2 + lead / 2, 2 - lead / 2
-    p = np.exp(logits)
-    return (p / p.sum()).astype(np.float32)

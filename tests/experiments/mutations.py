@@ -12,6 +12,14 @@ from typing import Any
 import numpy as np
 import yaml
 
+SECONDS = 5.0
+"""That one config or file may take at the most; most take milliseconds."""
+
+
+def generator(seed: int) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence(seed))
+
+
 DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 HOSTILE: tuple[Any, ...] = (

@@ -20,7 +20,7 @@ from experiments.record import read
 from experiments.report import environment, picture, render
 from experiments.study.page import gathered
 from tests.experiments.fake_run import build
-from tests.experiments.test_report import Page
+from tests.experiments.page import Page
 
 SCRIPT = "<script>alert(1)</script>"
 CLASSES = (

@@ -16,7 +16,7 @@ from experiments.report import TEMPLATES, render
 from experiments.sections.places import KINDS
 from tests.experiments.fake_doses import add
 from tests.experiments.fake_run import build
-from tests.experiments.test_report import Page
+from tests.experiments.page import Page
 
 STYLE = (TEMPLATES / "style.css").read_text(encoding="utf-8")
 ROOTS = re.findall(r":root \{(.*?)\}", STYLE, re.S)

@@ -27,8 +27,8 @@ from experiments.stages.drawn import read_drawn
 from experiments.statistics import mcnemar
 from experiments.training import prepare_in_parts
 from tests.diverget.models.networks import require_tensorflow
+from tests.experiments.page import Page
 from tests.experiments.small import CONFIG, diverget, run_directory, write
-from tests.experiments.test_report import Page
 
 SMALL = (
     CONFIG.replace("{assessed: 40, baseline: 200}", "{assessed: 80, baseline: 200, block: 6}")

@@ -16,7 +16,7 @@ from experiments.sections.arms import in_words, patchwise, table
 from experiments.statistics.trials import cells
 from tests.experiments import fake_arms
 from tests.experiments.fake_run import build
-from tests.experiments.test_report import Page
+from tests.experiments.page import Page
 
 SMALL = {"arms": ("boundary", "random", "diffchaser"), "patches": 12, "rungs": fake_arms.RUNGS[:2]}
 PAIRS = (("hybridsn/int8", False), ("hybridsn/hybridsn", True))

@@ -18,8 +18,8 @@ from experiments.study import BarsConfig, load_study
 from experiments.study.page import derived_table, gathered, grouped, render_study
 from tests.experiments import fake_arms
 from tests.experiments.fake_run import build
+from tests.experiments.page import Page
 from tests.experiments.small import ROOT, diverget, write
-from tests.experiments.test_report import Page
 
 STUDY = """
 name: arms
