@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -60,6 +61,18 @@ def test_grid_times_zip_times_cells(tmp_path: Path) -> None:
     assert [cell.name for cell in sweep.cells] == [f"{number:02d}" for number in range(1, 17)]
     assert "search.population" not in sweep.cells[0].values
     assert len({cell.folder for cell in sweep.cells}) == 16
+
+
+def test_what_the_example_holds_in_comments_is_valid(tmp_path: Path) -> None:
+    text = (ROOT / "configs" / "sweep.yaml").read_text(encoding="utf-8").replace("seed: [0, 1, 2]", "seed: [0]")
+    told = re.sub(r"^( +)# (?=doses|relations\.|zip:|cells:|  \S)", r"\1", text, flags=re.M)
+    assert told.count("#") < text.count("#") - 6
+    path = tmp_path / "sweep.yaml"
+    path.write_text(told)
+    sweep = load_sweep(path)
+    assert len(sweep.cells) == 4 * 2 * 3 * 2 * 2
+    assert sweep.cells[0].config.rates.doses == (0.1, 0.3, 1.0)
+    assert sweep.cells[1].config.relations[3].bounds == {"depth": (0.0, 0.01)}
 
 
 def test_a_cell_is_the_run_of_the_same_settings(tmp_path: Path) -> None:
