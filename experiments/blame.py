@@ -22,11 +22,14 @@ from diverget.store import Store
 from experiments.config.parts import KERAS_SUFFIXES
 from experiments.kept_models import load_kept, recorded
 from experiments.pairs import load_pair
-from experiments.record.contents import FINDING_ARRAYS
-from experiments.record.reading import read_json, read_rows, telling_damage
+from experiments.record.contents import check
+from experiments.record.reading import read_json, telling_damage
 from experiments.wording import ending
 
 FILE = "blame.json"
+LOOKED_AT = [{"pair": str, "file": str, "finding": int, "severity": (int, float), "confirmed": bool, "control": bool}]
+"""What `findings.parquet` must hold of each finding here."""
+
 SHOWN = 3
 """Layers of a pair that the command prints."""
 
@@ -66,7 +69,8 @@ def blame_run(root: Path, *, pair: str | None = None, most: int | None = None) -
             f"Expected a pair of {root} for --pair, got {pair!r}; choose one of {', '.join(tested) or 'none'}."
         )
     with telling_damage(store):
-        found = read_rows(store, "findings.parquet")
+        found = store.read_table("findings.parquet")
+        check(found, LOOKED_AT, file=store.path("findings.parquet"))
     findings = [row for row in found if row["confirmed"] and not row["control"]]
     findings.sort(key=lambda row: (row["severity"], row["finding"]))
     known = {entry["pair"]: entry for entry in read_json(store, FILE)["pairs"]} if pair and store.has(FILE) else {}
@@ -209,7 +213,7 @@ def _patches(store: Store, rows: Sequence[Mapping[str, Any]]) -> tuple[np.ndarra
     """Sources without their margins and follow-ups of findings, (n, h, w, b) float32 each."""
     sources, follow_ups = [], []
     for row in rows:
-        arrays = store.read_arrays(row["file"], having=FINDING_ARRAYS)
+        arrays = store.read_arrays(row["file"], having=("source", "margins", "follow_up"))
         margin = int(arrays["margins"].sum())
         height, width = arrays["source"].shape[:2]
         sources.append(arrays["source"][margin : height - margin, margin : width - margin])
