@@ -16,8 +16,7 @@ import numpy as np
 from diverget.models.cut import Part, needed, part_of
 from diverget.models.folds import batch_of, row_shape
 from diverget.models.graph import INTEGERS, Graph, Tensor
-from diverget.models.layers import HandOver, hand_overs, network_input, read_by, shared_layers
-from diverget.models.model import Model
+from diverget.models.layers import HandOver, SharedLayers, hand_overs, network_input, read_by
 from diverget.models.tflite import TFLiteModel
 
 FINDINGS = 200
@@ -102,7 +101,7 @@ class Layer:
     passes_on: bool = False
 
 
-def blame(reference: Model, quantised: Model, sources: np.ndarray, follow_ups: np.ndarray) -> tuple[Layer, ...]:
+def blame(shared: SharedLayers, sources: np.ndarray, follow_ups: np.ndarray) -> tuple[Layer, ...]:
     """The layers of a pair, the one to blame most first: that which by itself errs furthest beyond what it must.
 
     What a layer must err is the rounding of its result: with a step s, a noise of s² / 12. The least step that 8 bits
@@ -119,12 +118,9 @@ def blame(reference: Model, quantised: Model, sources: np.ndarray, follow_ups: n
     range, the input or the last layer stays first before a range four times too wide: they err more.
 
     Args:
+        shared: the two networks and the layers that both have.
         sources, follow_ups: raw patches (n, h, w, b) float32, one row or more each.
-
-    Raises:
-        Unreadable: one of the two is no .tflite network, or they share no layer.
     """
-    shared = shared_layers(reference, quantised, purpose="blame")
     places = hand_overs(shared)
     ours, theirs = shared.reference, shared.quantised
     parts = _parts(ours, places)

@@ -15,7 +15,7 @@ from diverget.models import tflite
 from diverget.models.coverage import is_lowered
 from diverget.models.deployed import Deployed
 from diverget.models.graph import FLOAT_STEP
-from diverget.models.layers import Unreadable, share_compared
+from diverget.models.layers import Unreadable, share_compared, shared_layers
 from diverget.models.quantise import convert, quantisation
 from diverget.models.tflite import TFLiteModel
 from diverget.store import Store
@@ -108,10 +108,10 @@ def _entry(store: Store, pair: str, findings: Sequence[Mapping[str, Any]], most:
     try:
         reference, quantised = load_pair(store, pair)
         reference, said = _compared_with(store, pair, reference, quantised, follow_ups)
-        layers = blame(reference, quantised, sources, follow_ups)
-        compared = share_compared(reference, quantised)
+        shared = shared_layers(reference, quantised, purpose="blame")
     except Unreadable as refused:
         return entry | {"note": str(refused)}
+    layers, compared = blame(shared, sources, follow_ups), share_compared(shared)
     told = "" if own else "No findings of this pair: looked at on the follow-ups of the run's other pairs."
     told += said
     integers = any(layer.low is not None for layer in layers)

@@ -159,13 +159,8 @@ def network_input(graph: Graph) -> int:
     )
 
 
-def share_compared(reference: Model, quantised: Model) -> float:
-    """The share of the quantised network's multiply-accumulates that lie in layers it shares with the reference.
-
-    Raises:
-        Unreadable: one of the two is no .tflite network, or they share no layer.
-    """
-    shared = shared_layers(reference, quantised, purpose="blame")
+def share_compared(shared: SharedLayers) -> float:
+    """The share of the quantised network's multiply-accumulates that lie in layers it shares with the reference."""
     graph = shared.quantised.graph
     work = {op.outputs[0]: macs_of(op, graph.tensors) for op in graph.ops if op.outputs}
     return sum(work[tensor] for tensor in shared.quantised_tensors) / max(1, sum(work.values()))

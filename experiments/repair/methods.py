@@ -13,6 +13,7 @@ from diverget.models import classifier, preprocessing, quantise, tflite
 from diverget.models.classifier import Classifier
 from diverget.models.compress import compress, compression
 from diverget.models.coverage import coverage
+from diverget.models.layers import shared_layers
 from diverget.models.preprocessing import Preprocessing
 from diverget.models.selective import convert_selective
 from diverget.models.tflite import TFLiteModel
@@ -197,7 +198,8 @@ def keep_float(shop: Workshop) -> Mended:
             "debugger knows no other."
         )
     mine = ~ground.held
-    layers = blame(ground.pair.reference, ground.pair.quantised, ground.sources[mine], ground.follow_ups[mine])
+    shared = shared_layers(ground.pair.reference, ground.pair.quantised, purpose="blame")
+    layers = blame(shared, ground.sources[mine], ground.follow_ups[mine])
     names = {
         choice: [name for layer in chosen for name in (layer.tensor, layer.reference_tensor)]
         for choice, chosen in ladder(layers).items()

@@ -6,12 +6,21 @@ from typing import Any
 
 import numpy as np
 
+from diverget.blame import Layer, blame
+from diverget.models.layers import shared_layers
+from diverget.models.model import Model
+
 SAME_RANGE = (
     "CONCATENATION", "EXPAND_DIMS", "MAX_POOL_2D", "PAD", "RESHAPE", "SQUEEZE", "STRIDED_SLICE", "TRANSPOSE",
 )  # fmt: skip
 """Operators whose kernels want the range of what comes in for what goes out."""
 
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+
+
+def blamed(reference: Model, quantised: Model, sources: np.ndarray, follow_ups: np.ndarray) -> tuple[Layer, ...]:
+    """The layers of a pair, the one to blame most first."""
+    return blame(shared_layers(reference, quantised, purpose="blame"), sources, follow_ups)
 
 
 def opened(content: bytes) -> tuple[Any, Any, list[str]]:

@@ -10,7 +10,7 @@ import pytest
 
 from diverget import blame as module
 from diverget.advice import keep_float, recalibrate
-from diverget.blame import avoidable, blame, parting, passes_on, representable
+from diverget.blame import avoidable, parting, passes_on, representable
 from diverget.models import tflite
 from diverget.models.cut import Part, needed, part_of
 from diverget.models.graph import Graph, Op, Tensor
@@ -19,6 +19,7 @@ from diverget.models.preprocessing import identity
 from diverget.models.tflite import TFLiteModel
 from tests.diverget import planting
 from tests.diverget.models import networks
+from tests.diverget.planting import blamed
 from tests.toys import linear_pair, toy_scene
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "models"
@@ -57,7 +58,7 @@ def test_a_planted_fault_is_blamed_at_its_layer(way: str, fault: str, tmp_path: 
         file = tmp_path / f"{tensor}.tflite"
         file.write_bytes(plant(content, tensor, factor))
         faulty = tflite.load(file, preprocessing=identity("hwb"), name="faulty")
-        layers = blame(reference, faulty, sources, follow_ups)
+        layers = blamed(reference, faulty, sources, follow_ups)
         assert layers[0].tensor == faulty.graph.tensors[tensor].name, (operator, [x.operator for x in layers])
         if fault == "ten times too wide":
             assert layers[0].tensor in recalibrate(layers) and layers[0].findings.unused > 0.85
@@ -70,7 +71,7 @@ def test_a_planted_fault_is_blamed_at_its_layer(way: str, fault: str, tmp_path: 
 
 def test_the_network_as_converted_is_blamed_elsewhere() -> None:
     """What the planted faults are told apart from: the golden int8 network errs little in every layer."""
-    layers = blame(network("float32"), network("int8"), *looked_at())
+    layers = blamed(network("float32"), network("int8"), *looked_at())
     assert [layer.operator for layer in sorted(layers, key=lambda layer: layer.index)] == [
         "QUANTIZE", "CONV_2D", "MEAN", "FULLY_CONNECTED",
     ]  # fmt: skip
@@ -87,7 +88,7 @@ def test_a_planted_fault_is_no_fault_of_the_layers_after_it(tmp_path: Path) -> N
     file = tmp_path / "faulty.tflite"
     file.write_bytes(planting.wrong_range(content, tensor, 0.1))
     faulty = tflite.load(file, preprocessing=identity("hwb"), name="faulty")
-    by_index = sorted(blame(network("float32"), faulty, *looked_at()), key=lambda layer: layer.index)
+    by_index = sorted(blamed(network("float32"), faulty, *looked_at()), key=lambda layer: layer.index)
     assert [layer.findings.sqnr < 10 for layer in by_index] == [False, True, True, True]
     assert [layer.findings.own_sqnr < 10 for layer in by_index] == [False, True, False, False]
 
@@ -104,7 +105,7 @@ def test_a_planted_file_means_the_same_at_factor_one(tmp_path: Path) -> None:
 
 def test_no_layer_is_blamed_where_nothing_differs() -> None:
     own = network("float32")
-    layers = blame(own, own.fresh(), *looked_at())
+    layers = blamed(own, own.fresh(), *looked_at())
     assert all(layer.findings.own_sqnr is None and layer.findings.effect == 0 for layer in layers)
     assert all(layer.findings.parted == 0 and layer.findings.largest_error == 0 for layer in layers)
     assert keep_float(layers) == recalibrate(layers) == []
@@ -112,7 +113,7 @@ def test_no_layer_is_blamed_where_nothing_differs() -> None:
 
 @pytest.mark.parametrize("way", ["float16", "dynamic_int8"])
 def test_versions_with_float_activations_have_errors_and_no_ranges(way: str) -> None:
-    layers = blame(network("float32"), network(way), *looked_at())
+    layers = blamed(network("float32"), network(way), *looked_at())
     assert all(layer.low is None and layer.findings.saturation is None for layer in layers)
     assert all(layer.findings.unused is None and layer.findings.exceeded is None for layer in layers)
     assert 20 < layers[0].findings.own_sqnr < 90
@@ -121,7 +122,7 @@ def test_versions_with_float_activations_have_errors_and_no_ranges(way: str) -> 
 
 def test_layers_far_within_a_rounding_are_ranked_by_their_own_error() -> None:
     """Weights in float16: the convolution errs more, the dense layer moves the answer more, for it stands last."""
-    first, second, last = blame(network("float32"), network("float16"), *looked_at())
+    first, second, last = blamed(network("float32"), network("float16"), *looked_at())
     assert [layer.operator for layer in (first, second, last)] == ["CONV_2D", "FULLY_CONNECTED", "MEAN"]
     for layer in (first, second):
         assert round(layer.sources.avoidable, 6) == round(layer.findings.avoidable, 6) == module.LEAST
@@ -134,7 +135,7 @@ def test_what_a_follow_up_exceeds_is_told_of_the_input() -> None:
     """Ten times the light: the input's range is too narrow for it, on the follow-ups alone."""
     sources, _ = looked_at()
     reference, quantised = network("float32"), network("int8")
-    first = blame(reference, quantised, sources, sources * np.float32(10))[0]
+    first = blamed(reference, quantised, sources, sources * np.float32(10))[0]
     assert first.operator == "QUANTIZE" and first.identity
     x = sources.astype(np.float64) * 10
     slack = (first.high - first.low) / 255 / 2
@@ -152,7 +153,7 @@ def test_own_error_and_signal_to_noise_are_those_of_the_formula() -> None:
     """The input's row by row, from the file's scale: it has no layer before it, so both are the same."""
     sources, _ = looked_at()
     quantised = network("int8")
-    layers = blame(network("float32"), quantised, sources, sources)
+    layers = blamed(network("float32"), quantised, sources, sources)
     held = quantised.graph.tensors[next(op.outputs[0] for op in quantised.graph.ops if op.name == "QUANTIZE")]
     x = sources.reshape(len(sources), -1).astype(np.float64)
     steps = np.clip(np.rint(x / held.scale) + held.zero_point, -128, 127)
@@ -203,9 +204,9 @@ def test_the_steps_of_the_answer_and_where_a_row_leaves() -> None:
 
 def test_chunks_do_not_change_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     pair = network("float32"), network("int8")
-    whole = blame(*pair, *looked_at())
+    whole = blamed(*pair, *looked_at())
     monkeypatch.setattr(module, "HELD_BYTES", 1)
-    parts = blame(*pair, *looked_at())
+    parts = blamed(*pair, *looked_at())
     assert [replace(a, sources=b.sources, findings=b.findings) for a, b in zip(parts, whole, strict=True)] == list(
         whole
     )
@@ -257,4 +258,4 @@ def test_models_without_layers_to_read_are_refused() -> None:
     reference, quantised = linear_pair(toy_scene())
     x = np.zeros((1, 5, 5, 4), np.float32)
     with pytest.raises(Unreadable, match=r"Expected two .tflite networks for blame, got .* convert it\.$"):
-        blame(reference, quantised, x, x)
+        blamed(reference, quantised, x, x)

@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diverget.blame import blame
 from diverget.models import quantise, tflite
 from diverget.models.child import run
 from diverget.models.folds import by_row
-from diverget.models.layers import share_compared
+from diverget.models.layers import share_compared, shared_layers
 from diverget.models.preprocessing import identity
 from diverget.models.tflite import TFLiteModel
 from tests.diverget import planting
 from tests.diverget.models import networks, volumes
+from tests.diverget.planting import blamed
 
 NETWORKS = {
     "hybridsn": ("hybridsn", [[9, 9, 15, 1], 4]),
@@ -54,7 +54,7 @@ def lowered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[TFLiteM
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_all_layers_are_compared(lowered: dict[str, tuple[TFLiteModel, TFLiteModel]], name: str) -> None:
-    assert share_compared(*lowered[name]) >= 0.99
+    assert share_compared(shared_layers(*lowered[name])) >= 0.99
 
 
 @pytest.mark.parametrize("side", [0, 1])
@@ -87,7 +87,7 @@ def test_a_planted_fault_is_blamed_at_its_layer(
     reference, quantised = lowered[name]
     x = np.random.default_rng(4).normal(size=(11, *quantised.input_shape[:-1])).astype(np.float32)
     follow_ups = (x * np.float32(0.95)).astype(np.float32)
-    clean = {layer.tensor: layer for layer in blame(reference, quantised, x, follow_ups)}
+    clean = {layer.tensor: layer for layer in blamed(reference, quantised, x, follow_ups)}
     assert sum(layer.findings.effect for layer in clean.values()) == pytest.approx(1)
     graph = quantised.graph
     volume = [
@@ -100,7 +100,7 @@ def test_a_planted_fault_is_blamed_at_its_layer(
         file = tmp_path / f"{tensor}.tflite"
         file.write_bytes(planting.wrong_range(quantised.content, tensor, factor))
         faulty = tflite.load(file, preprocessing=quantised.preprocessing, name="faulty")
-        first = blame(reference, faulty, x, follow_ups)[0]
+        first = blamed(reference, faulty, x, follow_ups)[0]
         assert first.tensor == graph.tensors[tensor].name
         assert first.shape[0] == quantised.folds[tensor] and len(first.shape) == 4
         assert (first.findings.own_sqnr or 0) < (clean[first.tensor].findings.own_sqnr or 0) - 6

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diverget.blame import Layer, blame
+from diverget.blame import Layer
 from diverget.models import quantise, tflite, training, zoo
 from diverget.models.preprocessing import Preprocessing
 from diverget.models.tflite import TFLiteModel
@@ -17,6 +17,7 @@ from diverget.scene import UNLABELLED
 from diverget.synthetic import synthetic_scene
 from tests.diverget import planting
 from tests.diverget.models import networks
+from tests.diverget.planting import blamed
 
 SIZE = 7
 pytestmark = pytest.mark.slow
@@ -77,7 +78,7 @@ def faulty(pair: Pair, tensor: int, factor: float, folder: Path) -> tuple[Layer,
     file = folder / f"{tensor}.tflite"
     file.write_bytes(planting.wrong_range(pair.quantised.content, tensor, factor))
     model = tflite.load(file, preprocessing=pair.quantised.preprocessing, name="faulty")
-    return blame(pair.reference, model, pair.sources, pair.follow_ups)
+    return blamed(pair.reference, model, pair.sources, pair.follow_ups)
 
 
 @pytest.mark.parametrize("factor", [4.0, 0.25])
@@ -94,7 +95,7 @@ def test_every_layer_with_a_wrong_range_is_blamed(pair: Pair, factor: float, tmp
 
 
 def test_without_a_fault_the_hot_values_are_blamed_on_the_input(pair: Pair) -> None:
-    first = blame(pair.reference, pair.quantised, pair.sources, pair.follow_ups)[0]
+    first = blamed(pair.reference, pair.quantised, pair.sources, pair.follow_ups)[0]
     assert first.operator in ("QUANTIZE", "FULLY_CONNECTED") and first.findings.avoidable > first.sources.avoidable + 3
-    clean = blame(pair.reference, pair.quantised, pair.sources, pair.sources)
+    clean = blamed(pair.reference, pair.quantised, pair.sources, pair.sources)
     assert max(layer.sources.avoidable for layer in clean) < 9, "four times too wide is 12 dB"

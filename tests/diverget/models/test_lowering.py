@@ -10,7 +10,7 @@ from diverget.models import preprocessing, quantise, tflite
 from diverget.models.child import run
 from diverget.models.coverage import Coverage, coverage
 from diverget.models.keras_file import inspect_keras
-from diverget.models.layers import share_compared
+from diverget.models.layers import share_compared, shared_layers
 from diverget.models.lowered_layers import _sides
 from diverget.models.lowering import ROWS, obstacle
 from tests.diverget.models import networks, volumes
@@ -80,7 +80,7 @@ def test_all_of_it_is_int8_and_rows_do_not_see_their_batch(folder: Path, name: s
     assert whole.total_macs == told["float32_lowered"].total_macs
     assert all("lowered" in found.note for found in told.values())
     assert 0 < np.abs(outputs["int8_lowered"] - outputs["float32_lowered"]).max() < 0.2
-    assert share_compared(models["float32_lowered"], models["int8_lowered"]) >= 0.99
+    assert share_compared(shared_layers(models["float32_lowered"], models["int8_lowered"])) >= 0.99
 
 
 @pytest.mark.slow
