@@ -57,6 +57,7 @@ class Seen:
         effect: the layer's part of the squared steps of the answer, the mean over the patches; all layers together
             make 1 (less where a patch gets the same answer from both networks).
         parted: patches whose class leaves the float network's at this layer, for good.
+        least, greatest: the ends of the float activations, which a range calibrated on these patches would hold.
     """
 
     sqnr: float | None
@@ -69,6 +70,8 @@ class Seen:
     unused: float | None
     effect: float
     parted: int
+    least: float
+    greatest: float
 
 
 @dataclass(frozen=True)
@@ -236,6 +239,8 @@ class _Sums:
             unused=None if width is None else max(0.0, 1 - float(self.greatest - self.least) / width),
             effect=part,
             parted=parted,
+            least=self.span[0],
+            greatest=self.span[1],
         )
 
 

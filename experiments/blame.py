@@ -234,10 +234,20 @@ def _lines(entry: Mapping[str, Any]) -> list[str]:
             f"here{_ranges(seen)}  {ending(layer['tensor'], 60)}"
         )
     if entry["recalibrate"]:
-        lines.append(f"  calibrate anew: {', '.join(ending(name, 40) for name in entry['recalibrate'])}")
+        lines.append(f"  calibrate anew: {', '.join(_to_calibrate(entry))}")
     if entry["keep_float"]:
         lines.append(f"  keep in float: {', '.join(ending(name, 40) for name in entry['keep_float'])}")
     return lines
+
+
+def _to_calibrate(entry: Mapping[str, Any]) -> list[str]:
+    """Each activation to calibrate anew with its range, and what the float network reaches there on the findings."""
+    of = {layer["tensor"]: layer for layer in entry["layers"]}
+    return [
+        f"{ending(name, 40)} ({of[name]['low']:.3g} to {of[name]['high']:.3g}, float reaches "
+        f"{of[name]['findings']['least']:.3g} to {of[name]['findings']['greatest']:.3g})"
+        for name in entry["recalibrate"]
+    ]
 
 
 def _decibels(value: float | None) -> str:

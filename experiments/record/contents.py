@@ -20,6 +20,13 @@ class Optional:
     expected: Any
 
 
+@dataclass(frozen=True)
+class Later:
+    """What is expected, or no such key: files of earlier versions have none."""
+
+    expected: Any
+
+
 MODEL = {
     "name": str,
     "file": str,
@@ -40,10 +47,13 @@ MODEL = {
 }
 
 SEEN = {
-    **dict.fromkeys(("sqnr", "own_sqnr", "saturation", "exceeded", "excess", "unused")),
+    **dict.fromkeys(("sqnr", "own_sqnr", "saturation", "exceeded", "excess", "unused"), Optional(NUMBER)),
     **dict.fromkeys(("largest_error", "effect"), NUMBER),
     "parted": COUNT,
+    "avoidable": Later(Optional(NUMBER)),
+    **dict.fromkeys(("least", "greatest"), Later(NUMBER)),
 }
+"""One side of a layer, as `diverget.blame.Seen` says it."""
 
 CONTENTS: Mapping[str, Any] = {
     "blame.json": {
@@ -51,14 +61,16 @@ CONTENTS: Mapping[str, Any] = {
             {
                 **dict.fromkeys(("pair", "looked_at", "note"), str),
                 "findings": [COUNT],
+                "compared_with": Later(Optional({"name": str, "digest": str, "file": Optional(str)})),
                 "layers": [
                     {
                         **dict.fromkeys(("operator", "tensor", "reference_tensor"), str),
-                        **dict.fromkeys(("low", "high")),
+                        **dict.fromkeys(("low", "high"), Optional(NUMBER)),
                         "index": COUNT,
                         "shape": [COUNT],
                         "identity": bool,
                         "readers": [str],
+                        "passes_on": Later(bool),
                         "sources": SEEN,
                         "findings": SEEN,
                     }
@@ -134,8 +146,17 @@ CONTENTS: Mapping[str, Any] = {
     ],
     "repair.json": {
         "rule": str,
-        "most_float": NUMBER,
-        "pairs": [{"pair": str, "why": str, "refused": dict, "reaches_target": bool, "skipped": None}],
+        "most_float": Later(NUMBER),
+        "pairs": [
+            {
+                **dict.fromkeys(("pair", "why"), str),
+                **dict.fromkeys(("skipped", "recommended"), Optional(str)),
+                "refused": {...: str},
+                "reaches_target": bool,
+                "throughput": Later({...: NUMBER}),
+                "patches": Later(COUNT),
+            }
+        ],
     },
     "manifest.json": {"name": str, "digest": str, "config": dict, "versions": {"diverget": str}, "runtime": dict},
     "data.json": {
@@ -257,7 +278,8 @@ CONTENTS: Mapping[str, Any] = {
         }
     ],
 }
-"""By file, what it must hold: a kind, `[each]` of a list, the keys of an object (`...`: any key), None for anything.
+"""By file, what it must hold: a kind, `[each]` of a list, the keys of an object (`...`: any key), None for anything,
+`Optional` where null will do, `Later` where the key may be missing.
 
 What else a file holds is no fault: a later version may tell more.
 """
@@ -271,12 +293,18 @@ FINDING_ARRAYS = (
 """What the file of one finding must hold."""
 
 
+COMMANDS = {"blame.json": "blame", "repair.json": "repair", "repair.parquet": "repair"}
+"""Files that a command of their own adds to a finished run."""
+
+
 def check(found: Any, expected: Any, *, file: Path, at: str = "") -> None:
     """Nothing, where `found` is as expected.
 
     Raises:
         Damaged: a key is missing or of another kind; the file, the place in it and the way out are told.
     """
+    if isinstance(expected, Later):
+        expected = expected.expected
     if isinstance(expected, Optional):
         expected = None if found is None else expected.expected
     if expected is None:
@@ -285,8 +313,7 @@ def check(found: Any, expected: Any, *, file: Path, at: str = "") -> None:
     if not isinstance(found, kind):
         names = " or ".join(_name(k) for k in (kind if isinstance(kind, tuple) else (kind,)))
         raise Damaged(
-            f"Expected {names}{f' at {at}' if at else ''} in {file}, got {_name(type(found))}",
-            "remove that file and run again.",
+            f"Expected {names}{f' at {at}' if at else ''} in {file}, got {_name(type(found))}", f"{_anew(file)}."
         )
     if isinstance(expected, list):
         for i, entry in enumerate(found):
@@ -300,10 +327,12 @@ def check(found: Any, expected: Any, *, file: Path, at: str = "") -> None:
             if leaf and name in found and isinstance(found[name], each):
                 continue
             place = f"{at}.{name}" if at else name
+            if name not in found and isinstance(each, Later):
+                continue
             if name not in found:
                 raise Damaged(
                     f"Expected the key {place} in {file}, got none",
-                    "remove that file and run again, or render with the version of diverget that made the run.",
+                    f"{_anew(file)}, or render with the version of diverget that made the run.",
                 )
             check(found[name], each, file=file, at=place)
 
@@ -311,6 +340,12 @@ def check(found: Any, expected: Any, *, file: Path, at: str = "") -> None:
 def later(error: Damaged, store: Store) -> bool:
     """Whether what is damaged is one of `LATER`."""
     return any(str(store.path(name)) in error.fact for name in LATER)
+
+
+def _anew(file: Path) -> str:
+    """What brings a file of a run back."""
+    command = COMMANDS.get(file.name)
+    return f"make it anew with `diverget {command} {file.parent}`" if command else "remove that file and run again"
 
 
 def damage(error: ValueError | OSError, store: Store) -> str:

@@ -45,7 +45,7 @@ def blame(run: Run) -> Section:
                 "layers": layers[:SHOWN],
                 "rest": layers[SHOWN:],
                 "keep_float": entry["keep_float"],
-                "recalibrate": entry["recalibrate"],
+                "recalibrate": [layer for layer in layers if layer["tensor"] in entry["recalibrate"]],
                 "plot": _plot(spoken(pair), layers, number_of=i) if layers else None,
             }
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from diverget.repair import METHODS, RULE, TARGET, affordable, created, removed
+from diverget.repair import METHODS, TARGET, affordable, created, removed
 from experiments.record import Row, Run, spoken
 from experiments.sections.page import Section
 from experiments.wording import number, percent, plural
@@ -18,9 +18,9 @@ def repair(run: Run) -> Section:
         "blocks": [block for block in blocks if block["lines"] or block["refused"]],
         "skipped": [block for block in blocks if not block["lines"] and not block["refused"]],
         "methods": METHODS,
-        "rule": RULE,
+        "rule": (run.repair or {}).get("rule"),
         "target": percent(TARGET),
-        "most_float": percent((run.repair or {}).get("most_float")),
+        "most_float": (run.repair or {}).get("most_float"),
         "run": run.path.name,
     }
     return Section("repair", "Repair", "repair.html", values)
@@ -32,7 +32,7 @@ def _block(run: Run, pair: Row, entry: Row) -> dict[str, Any]:
     return {
         "name": spoken(pair),
         "why": entry["why"],
-        "lines": [_line(row, entry["throughput"].get(row["method"])) for row in rows],
+        "lines": [_line(row, entry.get("throughput", {}).get(row["method"])) for row in rows],
         "before": rows[0] if rows else None,
         "refused": sorted(entry["refused"].items()),
         "recommended": None if chosen is None else _recommendation(chosen),

@@ -9,7 +9,7 @@ from diverget.blame import Layer, Seen
 
 
 def made(index: int, own: float | None, effect: float) -> Layer:
-    seen = Seen(30.0, own, 3.0, 0.1, 0.0, 0.0, 0.0, 0.0, effect, 0)
+    seen = Seen(30.0, own, 3.0, 0.1, 0.0, 0.0, 0.0, 0.0, effect, 0, -1.0, 1.0)
     return Layer(index, "CONV_2D", f"q{index}", f"f{index}", (3,), 0.0, 1.0, False, ("next",), seen, seen)
 
 

@@ -146,6 +146,8 @@ def test_what_a_follow_up_exceeds_is_told_of_the_input() -> None:
         max(first.low - x.min(), x.max() - first.high) / (first.high - first.low)
     )
     assert (first.sources.exceeded or 0) < 0.01
+    assert (first.findings.least, first.findings.greatest) == pytest.approx((x.min(), x.max()))
+    assert (first.sources.least, first.sources.greatest) == pytest.approx((x.min() / 10, x.max() / 10))
     assert keep_float([first]) == list(first.readers) != []
 
 

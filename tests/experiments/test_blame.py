@@ -24,9 +24,10 @@ from experiments.record.contents import CONTENTS, check
 from experiments.report import environment
 from experiments.sections.blame import blame as section
 from experiments.wording import ending
+from tests.diverget import planting
 from tests.diverget.models import networks, volumes
 from tests.experiments import fake_run
-from tests.experiments.small import GOLDEN, diverget
+from tests.experiments.small import CONFIG, GOLDEN, diverget, run_directory, write
 
 FINDINGS = 5
 
@@ -89,6 +90,10 @@ def test_the_file_tells_every_pair_and_the_lines_the_first_layers(run: Path) -> 
     assert own["layers"][0]["operator"] == "QUANTIZE" and own["layers"][0]["findings"]["exceeded"] > 0.3
     assert own["layers"][0]["sources"]["exceeded"] < 0.05, "the sources' margins are cut off"
     assert own["layers"][0]["tensor"] in own["recalibrate"]
+    low, high, seen = own["layers"][0]["low"], own["layers"][0]["high"], own["layers"][0]["findings"]
+    assert seen["least"] < low and seen["greatest"] > high, "ten times the light"
+    (anew,) = (line for line in lines[: lines.index("float/float16, 5 findings of other pairs")] if "anew" in line)
+    assert f"({low:.3g} to {high:.3g}, float reaches {seen['least']:.3g} to {seen['greatest']:.3g})" in anew
     assert own["keep_float"] and not own["note"]
     digest = hashlib.sha256((run / "models/float32.tflite").read_bytes()).hexdigest()
     assert own["compared_with"] == borrowed["compared_with"] == {
@@ -166,6 +171,31 @@ def test_a_lowered_version_is_compared_with_the_reference_lowered(tmp_path: Path
     assert len(alone["layers"]) < len(converted["layers"])
 
 
+@pytest.mark.parametrize("layer", range(4))
+def test_a_planted_fault_is_blamed_on_what_a_run_found(layer: int, tmp_path: Path) -> None:
+    """The range of one layer is six times too wide; patches and distortions are those that the search came upon."""
+    content = (GOLDEN / "int8.tflite").read_bytes()
+    layers = planting.integer_layers(content)
+    assert len(layers) == 4
+    tensor = layers[layer][1]
+    (tmp_path / "faulty.tflite").write_bytes(planting.wrong_range(content, tensor, 6.0))
+    text = CONFIG.replace("%(golden)s/int8.tflite, name: int8", "faulty.tflite, name: faulty")
+    for whole, part in (("{draws: 2}", "{draws: 1, doses: []}"), ("assessed: 40", "assessed: 16"), ("9600", "400")):
+        text = text.replace(whole, part)
+    text += "patchwise: {arms: [boundary], budget: 60}\nattribution: false\ncontrol: false\n"
+    done = diverget("run", write(tmp_path, text), "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = run_directory(tmp_path / "out")
+    done = diverget("blame", found)
+    assert done.returncode == 0, done.stderr
+    (entry,) = json.loads((found / "blame.json").read_text())["pairs"]
+    assert entry["looked_at"] == "findings" and entry["findings"]
+    faulty = tflite.load(tmp_path / "faulty.tflite", preprocessing=identity("hwb"), name="faulty")
+    first = entry["layers"][0]
+    assert first["tensor"] == faulty.graph.tensors[tensor].name and first["tensor"] in entry["recalibrate"]
+    assert "Blamed first" in (found / "report.html").read_text()
+
+
 def test_a_run_without_findings_blames_nothing(tmp_path: Path) -> None:
     lines = blame_run(put_together(tmp_path, findings=0))
     assert "No findings in this run" in lines[1]
@@ -199,6 +229,7 @@ def test_the_section_names_the_layer_and_shows_the_picture(run: Path, tmp_path: 
     page = rendered()
     assert "<b>layer 0, QUANTIZE</b>" in page and 'id="blame-0-' in page and 'aria-label="Signal to' in page
     assert page.count("<tr><th>") == 4 and page == rendered()
+    assert re.search(r"Calibrate anew: <code>[^<]+</code>, now −[\d.]+ to [\d.]+, where float reaches −[\d.]+ to", page)
     assert "named as in <code" in page and ">models/float32.tflite</code>.</p>" in page
     assert "The marked layer errs furthest beyond what rounding to 8 bits" in page and "Over both, no layer" not in page
     narrow = json.loads((run / "blame.json").read_text())["pairs"][1] | {"pair": pair["pair"]}
@@ -210,7 +241,9 @@ def test_the_section_names_the_layer_and_shows_the_picture(run: Path, tmp_path: 
         and "errs furthest beyond what rounding to 8 bits must cost. " not in page
     )
     for layer in entry["layers"]:
-        del layer["sources"]["avoidable"], layer["findings"]["avoidable"]
+        for key in ("avoidable", "least", "greatest"):
+            del layer["sources"][key], layer["findings"][key]
+        del layer["passes_on"]
     (place / "blame.json").write_text(json.dumps({"pairs": [entry]}))
     entry["compared_with"] |= {"file": None}
     (place / "blame.json").write_text(json.dumps({"pairs": [entry]}))
@@ -218,3 +251,7 @@ def test_the_section_names_the_layer_and_shows_the_picture(run: Path, tmp_path: 
     del entry["compared_with"]
     (place / "blame.json").write_text(json.dumps({"pairs": [entry]}))
     assert rendered().count("<tr><th>") == 4, "a file without the avoidable error is shown as well"
+    entry["layers"][0]["findings"]["avoidable"] = "much"
+    (place / "blame.json").write_text(json.dumps({"pairs": [entry]}))
+    with pytest.raises(ValueError, match=r"Expected int or float at .*avoidable.* make it anew with `diverget blame "):
+        rendered()

@@ -33,7 +33,7 @@ control: false
 attribution: false
 """
 
-nothing = Seen(None, None, None, 0.0, None, None, None, None, 0.0, 0)
+nothing = Seen(None, None, None, 0.0, None, None, None, None, 0.0, 0, 0.0, 0.0)
 
 
 def layer(index: int, *, identity: bool = False) -> Layer:
@@ -126,6 +126,31 @@ def test_no_run_and_an_unfinished_one_are_refused(mended: Path, tmp_path: Path) 
     (kept / "findings.parquet").unlink()
     done = diverget("repair", kept)
     assert done.returncode == 2 and "has not come that far" in done.stderr
+
+
+def test_what_an_earlier_version_left_is_shown_or_told(mended: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "run"
+    shutil.copytree(run_directory(mended / "runs"), kept)
+    told = json.loads((kept / "repair.json").read_text())
+    for entry in (told, *told["pairs"]):
+        for key in ("most_float", "throughput", "patches"):
+            entry.pop(key, None)
+    told["rule"] = "Whatever was the rule then."
+    (kept / "repair.json").write_text(json.dumps(told))
+    assert diverget("report", kept).returncode == 0
+    page = (kept / "report.html").read_text()
+    assert "The rule: Whatever was the rule then. Speed is" in page and "Among the repairs that" not in page
+    del told["rule"]
+    (kept / "repair.json").write_text(json.dumps(told))
+    done = diverget("report", kept)
+    assert done.returncode == 2 and "Expected the key rule in" in done.stderr
+    assert f"make it anew with `diverget repair {kept}`" in done.stderr
+    manifest = json.loads((kept / "manifest.json").read_text())
+    manifest["config"]["gone"] = 1
+    (kept / "manifest.json").write_text(json.dumps(manifest))
+    done = diverget("repair", kept)
+    assert done.returncode == 2 and "Expected a config that this version of diverget takes in" in done.stderr
+    assert "got gone: " in done.stderr and "or run again." in done.stderr
 
 
 @pytest.mark.slow
