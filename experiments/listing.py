@@ -18,6 +18,7 @@ from diverget.objectives import LIMITS, OBJECTIVES
 from diverget.optimisers import OPTIMISERS
 from diverget.spaces import SPACES
 from experiments.config.criteria import FAMILIES, METRICS
+from experiments.training import PATIENCE
 
 NARROW = 110
 """Characters of a terminal below which a relation's name stands above its params, not beside them."""
@@ -92,6 +93,7 @@ def entries(kind: str, network: str | None = None) -> list[dict[str, Any]]:
                 "data": a.data,
                 "summary": a.summary,
                 "published": a.published or "sizes by engineering judgement",
+                "here": f"{a.usual}, fewer where {PATIENCE} bring no progress",
                 "source": a.source,
             }
             for a in ARCHITECTURES
@@ -129,8 +131,8 @@ def table(kind: str, rows: list[dict[str, Any]]) -> None:
             console.print(_family(family, held, beside, params, bounds), markup=False)
         return
     shown = Table(title=kind, title_justify="left", show_lines=kind in ("spaces", "models"))
-    if kind == "spaces":
-        rows = [_space(row) for row in rows]
+    if kind in ("spaces", "models"):
+        rows = [_space(row) if kind == "spaces" else _model(row) for row in rows]
     for column in rows[0]:
         shown.add_column(column, overflow="fold", no_wrap=kind in ("spaces", "models") and column == "name")
     for row in rows:
@@ -192,6 +194,12 @@ def _space(row: dict[str, Any]) -> dict[str, str]:
         "limits": limits or ("none" if published else "the config's"),
         "what it holds": "\n".join([*lines, f"Source: {row['source']}"]),
     }
+
+
+def _model(row: dict[str, Any]) -> dict[str, str]:
+    """A network of the zoo: what it is, the setting it was published under, and the one it has here by default."""
+    told = [f"published: {row['published']}", f"here: {row['here']}", f"Source: {row['source']}"]
+    return {"name": row["name"], "data": row["data"], "what it is": "\n".join([row["summary"], *told])}
 
 
 def _sense(maximise: bool) -> str:

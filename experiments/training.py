@@ -80,7 +80,8 @@ def trained_reference(
         # Said outright, so that the pair serves as files of another run, where models otherwise mean file order.
         prepared = replace(prepared, order=np.arange(material.patch_shape[2]))
     check = material.split.calibration
-    epochs = asked.epochs or architecture.epochs
+    epochs, batch = asked.epochs or architecture.epochs, asked.batch or architecture.batch
+    learning_rate, patience = asked.learning_rate or architecture.learning_rate, asked.patience or PATIENCE
     with screen.stage(f"train   {asked.label}", total=epochs) as stage:
         trained = training.train(
             architecture,
@@ -89,15 +90,16 @@ def trained_reference(
             classes=len(material.class_names),
             validation=(prepare_in_parts(prepared, material, check), labels[check]) if len(check) else None,
             epochs=epochs,
-            batch=asked.batch or architecture.batch,
-            learning_rate=asked.learning_rate or architecture.learning_rate,
-            patience=asked.patience or PATIENCE,
+            batch=batch,
+            learning_rate=learning_rate,
+            patience=patience,
             seed=integer(config.seed, Purpose.TRAINING, key(asked.label)),
             cache=cache,
             on_event=_shown(stage.to),
         )
         stage.to(epochs, "from the cache" if trained.from_cache else f"kept epoch {trained.epoch}")
-    return trained, prepared, _facts(trained, architecture)
+    setting = f"Adam {learning_rate:g}, batches of {batch}, at most {epochs} epochs, {patience} without progress"
+    return trained, prepared, _facts(trained, architecture) | {"setting": setting, "patches": len(ids)}
 
 
 def _shown(move: Callable[[float, str], None]) -> Callable[[dict[str, Any]], None]:
@@ -117,4 +119,5 @@ def _facts(trained: training.Trained, architecture: Architecture) -> dict[str, A
         "epochs": len(trained.history["loss"]),
         "seconds": trained.seconds,
         "citation": architecture.source,
+        "published": architecture.published,
     }

@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from diverget.models.quantisations import QUANTISATIONS
+from diverget.models.zoo import ALL as ARCHITECTURES
 from diverget.spaces import SPACES
 from experiments.cli import KINDS, app
 from relations import ALL
@@ -57,6 +58,24 @@ def test_the_optimisers_come_with_objectives_and_limits() -> None:
     rows = {row["name"]: row for row in json.loads(CliRunner().invoke(app, ["list", "optimisers", "--json"]).stdout)}
     assert (rows["cmaes"]["objectives"], rows["cmaes"]["limits"]) == ("one", "yes")
     assert (rows["moead"]["objectives"], rows["moead"]["limits"]) == ("2 or more", "no")
+
+
+def test_the_networks_come_with_the_setting_published_and_the_one_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = {row["name"]: row for row in json.loads(CliRunner().invoke(app, ["list", "models", "--json"]).stdout)}
+    for architecture in ARCHITECTURES:
+        row = rows[architecture.name]
+        assert row["source"] == architecture.source and (architecture.published or "judgement") in row["published"]
+        assert f"Adam {architecture.learning_rate:g}, batches of {architecture.batch}, at most" in row["here"]
+    assert rows["hybridsn"]["published"].endswith("Adam 0.001, batches of 256, 100 epochs")
+    assert rows["hybridsn"]["here"] == (
+        "from 9 × 9 pixels; 30 components, or all bands where there are fewer; Adam 0.001, batches of 32, at most 30 "
+        "epochs, fewer where 8 bring no progress"
+    )
+    assert rows["ssrn"]["here"].startswith("from 3 × 3 pixels; all bands; Adam 0.0003")
+    assert all("batches of" in row["published"] for name, row in rows.items() if name != "depthwise")
+    monkeypatch.setenv("COLUMNS", "160")
+    shown = CliRunner().invoke(app, ["list", "models"]).stdout
+    assert shown.count("published: ") == shown.count("here: ") == shown.count("Source: ") == len(rows)
 
 
 def test_an_unknown_kind_is_refused() -> None:

@@ -71,7 +71,10 @@ def test_a_network_is_trained_quantised_and_assessed(tmp_path: Path, architectur
     assert json.loads((root / "summary.json").read_text())["complete"]
     models = json.loads((root / "models.json").read_text())
     (reference,), (pair,) = models["references"], models["pairs"]
-    assert reference["training"]["citation"] == architecture.source and reference["training"]["epochs"] >= 3
+    told = reference["training"]
+    assert (told["citation"], told["published"]) == (architecture.source, architecture.published)
+    assert told["epochs"] >= 3 and told["setting"].startswith("Adam 0.00") and ", batches of 8, " in told["setting"]
+    assert told["setting"] in (root / "report.html").read_text()
     assert abs(pair["reference_model"]["float_check"]) <= 1e-5
     covered = pair["quantised_model"]["coverage"]
     left = {op["op"]: op["count"] for op in covered["float_ops"]}

@@ -33,7 +33,8 @@ class Architecture:
         smallest_depth: least number of bands, channels or components of the prepared input.
         published_patch: side in pixels of the patches or images it was published for; None where the sizes are ours.
         published_components: components or bands it was published for, in words.
-        published_training: optimiser, rate, batch and epochs as published, in words; empty where unknown.
+        published_training: optimiser, rate, batch and epochs as published, in words, and by whom where that is not
+            `source`; empty where unknown.
     """
 
     name: str
@@ -58,6 +59,14 @@ class Architecture:
         """The published setting in words; empty where there is none."""
         side = "" if self.published_patch is None else f"{self.published_patch} × {self.published_patch} pixels"
         return "; ".join(text for text in (side, self.published_components, self.published_training) if text)
+
+    @property
+    def usual(self) -> str:
+        """The setting where a config says nothing else, in words; the side of the patches is the config's."""
+        whole = "all bands" if self.data == "scene" else "all channels"
+        depth = whole if self.pca is None else f"{self.pca} components, or all bands where there are fewer"
+        training = f"Adam {self.learning_rate:g}, batches of {self.batch}, at most {self.epochs} epochs"
+        return f"from {self.smallest_patch} × {self.smallest_patch} pixels; {depth}; {training}"
 
     def fit_preprocessing(self, pixels: np.ndarray) -> Preprocessing:
         """The preprocessing this network wants, from training pixels (N, b); at most b components.

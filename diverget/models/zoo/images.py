@@ -7,6 +7,9 @@ from typing import Any
 
 from diverget.models.zoo.architecture import Architecture
 
+DEEPXPLORE = "Adadelta, batches of 256, 10 epochs, in DeepXplore (Pei et al. 2017, SOSP)"
+"""How that work trains a LeNet of the layers below."""
+
 # A build keeps its own parts inside it: its source text is what tells a trained network in the cache from another.
 
 
@@ -74,6 +77,7 @@ LENET1 = Architecture(
     data="images",
     published_patch=28,
     published_components="grey",
+    published_training=DEEPXPLORE,
 )
 LENET5 = Architecture(
     name="lenet5",
@@ -93,6 +97,7 @@ LENET5 = Architecture(
     data="images",
     published_patch=28,
     published_components="grey",
+    published_training=DEEPXPLORE,
 )
 RESNET20 = Architecture(
     name="resnet20",

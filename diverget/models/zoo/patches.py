@@ -164,6 +164,8 @@ CNN3D = Architecture(
     "pooling. TFLite leaves them all in float, so that its int8 version is mostly a float one.",
     published_patch=5,
     published_components="all bands",
+    published_training="gradient descent 0.01 with weight decay 0.0005, batches of 100, in DeepHyperX (Audebert et al. "
+    "2019, IEEE Geoscience and Remote Sensing Magazine 7(2), 159-173)",
 )
 SPECTRAL = Architecture(
     name="spectral",
@@ -183,7 +185,8 @@ SPECTRAL = Architecture(
     published_patch=1,
     published_components="all bands: kernels of 24 bands and pools of 5 for Indian Pines and Salinas, 11 and 3 for "
     "Pavia University",
-    published_training="gradient descent on mini-batches",
+    published_training="gradient descent on mini-batches, 0.01 and batches of 100 in DeepHyperX (Audebert et al. 2019, "
+    "IEEE Geoscience and Remote Sensing Magazine 7(2), 159-173)",
 )
 DEPTHWISE = Architecture(
     name="depthwise",
