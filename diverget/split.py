@@ -16,6 +16,9 @@ from diverget.blocks import ASSESSMENT, CALIBRATION, DROPPED, TRAIN, assign, gri
 from diverget.randomness import Purpose, generator
 from diverget.scene import UNLABELLED, ImageSet, Scene
 
+PART = 1024
+"""Images that are looked at together for copies (engineering judgement: some megabytes)."""
+
 PARTS = ("train", "calibration", "assessment")
 FRACTIONS = (0.5, 0.1, 0.4)
 
@@ -32,7 +35,8 @@ class Split:
         description: one sentence naming protocol, block size and guard.
         counts: (k, 4) int64 for each class, patches in train, calibration, assessment, and dropped by the guard;
             one row where the data has no labels.
-        leakage: share of the assessment patches whose window overlaps the window of a training patch.
+        leakage: share of the assessment patches whose window overlaps the window of a training patch; of images, of
+            those that equal a training image, value for value.
         centre_leakage: share of the assessment centres that lie inside the window of a training patch.
         notes: what the reader must know: classes missing from a part, leakage.
     """
@@ -64,8 +68,8 @@ def split(
     within the patch's radius (Chebyshev) of an assessment centre, and every calibration centre within it of
     either, so that no window of one part contains a centre of another. Of thousands of seeded assignments of
     blocks it takes the one whose classes come nearest to `fractions` after the guard. "random" draws pixels class
-    by class, as much of the literature does, and measures the leakage. Images are always drawn at random: they
-    have no neighbours.
+    by class, as much of the literature does, and measures the leakage. Images are always drawn at random, one by one:
+    they have no neighbours, so both protocols are one.
 
     Args:
         data: what to split.
@@ -225,9 +229,26 @@ def _split_images(data: ImageSet, fractions: tuple[float, float, float], rng: np
     known = np.ones(size, dtype=bool) if data.labels is None else labels != UNLABELLED
     part = np.full(size, DROPPED)
     part[known] = _drawn(labels[known], fractions, rng)
-    about = "Images drawn at random, class by class; each is a block of its own."
+    about = (
+        "Images drawn at random, class by class; each is a block of its own and in one part alone, so the protocols "
+        "`blocks` and `random` are the same split and give the same accuracies."
+    )
     blocks = np.arange(size, dtype=np.int32)
-    return _finished(part, known, labels, names, blocks, None, "random", about)
+    marks = _marks(data.images)
+    copies = np.isin(marks[part == ASSESSMENT], marks[part == TRAIN])
+    copied = float(copies.mean()) if len(copies) else 0.0
+    return _finished(part, known, labels, names, blocks, None, "random", about, copied=copied)
+
+
+def _marks(images: np.ndarray) -> np.ndarray:
+    """A number for each image, (n,) uint64: that of its copies, and of another image one time in 2^64 or so.
+
+    The sum of its values' bits, each times a random weight; whole numbers, so the order of the sum changes nothing.
+    """
+    words = np.ascontiguousarray(images, dtype=np.float32).reshape(len(images), -1).view(np.uint32)
+    weights = np.random.default_rng(0).integers(2**64, size=words.shape[1], dtype=np.uint64) | np.uint64(1)
+    starts = range(0, len(words), PART)
+    return np.concatenate([(words[i : i + PART] * weights).sum(axis=1, dtype=np.uint64) for i in starts])
 
 
 def _finished(
@@ -239,8 +260,15 @@ def _finished(
     patch: int | None,
     protocol: str,
     description: str,
+    *,
+    copied: float = 0.0,
 ) -> Split:
-    """The split that `part` describes, with its counts, leakage and notes; `patch` None for whole images."""
+    """The split that `part` describes, with its counts, leakage and notes.
+
+    Args:
+        patch: None for whole images.
+        copied: share of the assessment images that equal a training image.
+    """
     train, calibration, assessment = (np.flatnonzero(part == number) for number in range(len(PARTS)))
     for name, ids in zip(PARTS, (train, calibration, assessment), strict=True):
         if not len(ids):
@@ -251,12 +279,17 @@ def _finished(
             )
     cell = classes[known].astype(np.int64) * 4 + part[known]
     counts = np.bincount(cell, minlength=4 * len(names)).reshape(-1, 4)
-    centre_leakage = leakage = 0.0
+    centre_leakage, leakage = 0.0, copied
     if patch is not None:
         centre_leakage = _share_within(part, patch // 2)
         leakage = _share_within(part, patch - 1)
     notes = list(_missing(counts, names))
-    if centre_leakage > 0:
+    if copied > 0:
+        notes.append(
+            f"Leakage: {copied:.2%} of the assessment images equal a training image, value for value; accuracy on them "
+            "is flattered, and so is the agreement of the two networks."
+        )
+    elif centre_leakage > 0:
         notes.append(
             f"Leakage: {centre_leakage:.0%} of the assessment patches have their centre inside a training window, and "
             f"{leakage:.0%} overlap one; accuracy on them is flattered, and so is the agreement of the two networks."

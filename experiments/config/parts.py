@@ -185,7 +185,7 @@ class SplitConfig(Strict):
     """How pixels fall into train, calibration and assessment, and how many patches are assessed."""
 
     protocol: Literal["blocks", "random"] = Field(
-        "blocks", description="Whole blocks of pixels to one part each, or pixels at random."
+        "blocks", description="Whole blocks of pixels to one part each, or pixels at random; for images the same."
     )
     fractions: tuple[float, float, float] = Field(
         (0.5, 0.1, 0.4), description="Shares of the labelled pixels: train, calibration, assessment."

@@ -218,7 +218,7 @@ def _data() -> Tree:
         "patch": _count("Side in pixels."),
         "counts": {"type": "object", "additionalProperties": _count("Patches of this part.")},
         "assessed": _count("Patches that were distorted."),
-        "leakage": _share("Of assessed patches that share pixels with training ones."),
+        "leakage": _share("Of assessed patches that share pixels with training ones; images: copies of these."),
         "notes": _list(_text("What to know of it.")),
         "rated": _null(_count("Patches that random draws distort.")),
     }

@@ -62,9 +62,14 @@ def alerts(run: Run) -> list[Alert]:
         )
         found.append(Alert("warn", text))
     if run.data and run.data["split"]["leakage"] > 0:
+        shared = (
+            "patches share pixels with a training patch"
+            if run.data["kind"] == "scene"
+            else "images equal a training image"
+        )
         text = (
-            f"{percent(run.data['split']['leakage'])} of the assessed patches share pixels with a training patch, so "
-            "the accuracies may flatter; the agreement of the two models suffers less."
+            f"{percent(run.data['split']['leakage'])} of the assessed {shared}, so the accuracies may flatter; the "
+            "agreement of the two models suffers less."
         )
         found.append(Alert("warn", text))
     unconfirmed = (run.summary or {}).get("unconfirmed") or 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import given as property_of
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from diverget import split as module
 from diverget.blocks import ASSESSMENT, CALIBRATION, DROPPED, TRAIN, grid, group, parts
 from diverget.loading import load_scene
 from diverget.scene import UNLABELLED, ImageSet, Scene
@@ -173,7 +175,8 @@ def test_random_draws_of_rare_classes(size: int, expected: tuple[int, int, int])
 
 def images(labels: np.ndarray | None, size: int = 50) -> ImageSet:
     names = () if labels is None else ("a", "b")
-    return ImageSet("digits", np.zeros((size, 4, 4, 1), dtype=np.float32), labels, names, (0.0, 1.0), "")
+    values = np.random.default_rng(0).random((size, 4, 4, 1), dtype=np.float32)
+    return ImageSet("digits", values, labels, names, (0.0, 1.0), "")
 
 
 def test_images_are_drawn_class_by_class_without_leakage() -> None:
@@ -184,6 +187,30 @@ def test_images_are_drawn_class_by_class_without_leakage() -> None:
     assert np.array_equal(found.blocks, np.arange(50))
     assert (labels[np.concatenate([found.train, found.assessment])] >= 0).all()
     assert len(split(images(None), patch=9, seed=0).train) == 25
+
+
+def test_of_images_both_protocols_are_one_split_and_say_so() -> None:
+    """No image is in two parts, and a network trained and assessed under either has the same accuracy."""
+    whole, other = (split(images(None), protocol=protocol, patch=9, seed=3) for protocol in ("blocks", "random"))
+    for part in ("train", "calibration", "assessment"):
+        assert np.array_equal(getattr(whole, part), getattr(other, part))
+    assert len(np.unique(np.concatenate([whole.train, whole.calibration, whole.assessment]))) == 50
+    assert whole.protocol == other.protocol == "random"
+    assert whole.description == other.description and "`blocks` and `random` are the same split" in whole.description
+
+
+def test_images_that_equal_a_training_image_are_leakage(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = images(None)
+    clean = split(data, patch=9, seed=3)
+    copied = data.images.copy()
+    copied[clean.assessment[:5]] = copied[clean.train[0]]
+    copied[clean.assessment[5]] = np.nextafter(copied[clean.train[0]], np.float32(2))  # as near as can be, no copy
+    for part in (1024, 7):
+        monkeypatch.setattr(module, "PART", part)
+        found = split(replace(data, images=copied), patch=9, seed=3)
+        assert found.leakage == 5 / len(clean.assessment) and found.centre_leakage == 0
+        assert "of the assessment images equal a training image, value for value" in found.notes[0]
+        assert np.array_equal(found.train, clean.train)
 
 
 @pytest.mark.parametrize(
