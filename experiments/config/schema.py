@@ -20,6 +20,7 @@ from pydantic_core import PydanticCustomError
 
 import relations
 from diverget.models.compress.table import compression
+from diverget.models.quantisations import quantisation
 from diverget.models.zoo import ALL as ARCHITECTURES
 from diverget.space import Space
 from experiments.config.criteria import UNMEASURED, Criterion, CriterionConfig
@@ -187,15 +188,29 @@ class RunConfig(Strict):
                 )
 
     def _of_volumes(self) -> Iterable[Fault]:
-        """Training under integers needs integers: TFLite leaves the 3-D convolutions of a network in float."""
+        """What the 3-D convolutions of a network of the zoo rule out, or that it has none, before any is trained."""
         volumes = [architecture.name for architecture in ARCHITECTURES if architecture.layout == "hwb1"]
-        asked = [entry.zoo for entry in self.references if entry.zoo in volumes]
         for number, entry in enumerate(self.quantisations):
-            if asked and entry.compression and compression(entry.compression).integers:
+            converted = [entry.student or reference.zoo for reference in self.references if reference.zoo]
+            deep, flat = ([name for name in converted if (name in volumes) == wanted] for wanted in (True, False))
+            place = ("quantisations", number)
+            if deep and entry.compression and compression(entry.compression).integers:
                 yield (
-                    ("quantisations", number),
-                    f"expected no quantisation-aware training of {asked[0]}, whose 3-D convolutions TFLite leaves in "
+                    place,
+                    f"expected no quantisation-aware training of {deep[0]}, whose 3-D convolutions TFLite leaves in "
                     f"float, got {entry.label}; choose another compression, int8_lowered, or another network",
+                )
+            elif deep and entry.quantisation == "int16x8":
+                yield (
+                    place,
+                    f"expected a quantisation that {deep[0]} can take, got {entry.label}: CONV_3D has no int16x8 "
+                    f"kernel; take int8_lowered (`diverget list quantisations --for {deep[0]}`)",
+                )
+            elif flat and entry.quantisation and quantisation(entry.quantisation).lowered:
+                yield (
+                    place,
+                    f"expected a quantisation that {flat[0]} can take, got {entry.label}: it has no 3-D convolution to "
+                    f"lower; take {entry.quantisation.removesuffix('_lowered')}",
                 )
 
     def _of_files(self) -> Iterable[Fault]:

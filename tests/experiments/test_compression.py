@@ -91,6 +91,23 @@ def test_volumes_are_not_trained_under_integers() -> None:
     assert versions("pruning+int8", zoo="hybridsn")
 
 
+@pytest.mark.parametrize(
+    ("entry", "zoo", "told"),
+    [
+        ("int16x8", "hybridsn", "that hybridsn can take, got int16x8: CONV_3D has no int16x8 .*; take int8_lowered"),
+        ("pruning+int16x8", "ssrn", "that ssrn can take, got pruning-int16x8: CONV_3D has no int16x8 kernel"),
+        ("int8_lowered", "depthwise", "that depthwise can take, got int8_lowered: .* to lower; take int8"),
+        ("clustering+float32_lowered", "spectral", "that spectral can take, .* convolution to lower; take float32"),
+    ],
+)
+def test_what_a_network_cannot_take_is_told_before_it_is_trained(entry: str, zoo: str, told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        versions(entry, zoo=zoo)
+    small = {"compression": "distillation", "student": "depthwise", "quantisation": "int16x8"}
+    assert versions(small, zoo="hybridsn"), "the student is what is converted"
+    assert versions("pruning+int8_lowered", zoo="cnn3d")
+
+
 def test_a_deployed_reference_cannot_be_compressed(tmp_path: Path) -> None:
     text = CONFIG.replace("{path: %(golden)s/int8.tflite, name: int8}", "pruning+int8")
     with pytest.raises(ValueError, match="cannot be quantised"):

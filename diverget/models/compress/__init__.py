@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from diverget.models import quantisations
 from diverget.models.child import Emit, run
 from diverget.models.compress.jobs import compress_job
 from diverget.models.compress.table import (
@@ -110,7 +111,7 @@ def compress(
     found = inspect_keras(keras_path)
     if not trust:
         check_harmless(keras_path, found)
-    _refuse(keras_path, compression, quantisation)
+    _refuse(keras_path, compression, quantisation, keeps_layers=settings.student is None)
     arrays: dict[str, np.ndarray] = {}
     for prefix, (inputs, labels) in {"": (x, y), **({"val_": validation} if validation else {})}.items():
         arrays[f"{prefix}x"] = np.ascontiguousarray(inputs, dtype=np.float32)
@@ -155,10 +156,16 @@ def compressed_size(path: Path) -> int:
     return len(zlib.compress(Path(path).read_bytes(), level=9))
 
 
-def _refuse(path: Path, compression: Compression, quantisation: str) -> None:
-    reason = refusal(layers_of(path), compression)
+def _refuse(path: Path, compression: Compression, quantisation: str, *, keeps_layers: bool) -> None:
+    layers = layers_of(path)
+    reason = refusal(layers, compression)
     if reason is not None:
         raise ValueError(f"Expected a network fit for {compression.name!r}, got {path}: {reason}.")
+    reason = quantisations.refusal(layers, quantisations.quantisation(quantisation)) if keeps_layers else None
+    if reason is not None:
+        raise ValueError(
+            f"Expected a network fit for {quantisation!r} after {compression.name!r}, got {path}: {reason}."
+        )
     if compression.integers and quantisation not in INTEGERS:
         raise ValueError(
             f"Expected after {compression.name!r} one of {', '.join(INTEGERS)}, got {quantisation!r}; choose one of "

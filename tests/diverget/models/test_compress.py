@@ -198,6 +198,8 @@ def test_spectra_train_under_integers_and_volumes_do_not(tmp_path: Path) -> None
     assert found.facts["sparsity"] == pytest.approx(0.5, abs=0.02)
     with pytest.raises(ValueError, match=r"fit for 'qat'.*Conv3D 'conv3d.*' and 2 more in float.*int8_lowered"):
         compressed(tmp_path / "hybridsn.keras", "qat", tmp_path)
+    with pytest.raises(ValueError, match=r"fit for 'int16x8' after 'pruning', got .*CONV_3D has no int16x8 kernel"):
+        compressed(tmp_path / "hybridsn.keras", "pruning", tmp_path, quantisation="int16x8")
 
 
 @pytest.mark.slow
