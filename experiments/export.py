@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from diverget.models.deployed import Deployed
+from diverget.models.onnx import OnnxModel
+from diverget.models.onnx_session import End, OnnxSession
 from diverget.models.runtime import Session, quantised
 from diverget.models.tflite import TFLiteModel, softmax
 from diverget.store import Store, appearing
@@ -19,7 +22,7 @@ from experiments.pairs import load_pair
 from experiments.record.contents import FINDING_ARRAYS
 from experiments.record.reading import read_json, read_rows, telling_damage
 
-SCHEMA = "diverget-replay-kit/1"
+SCHEMA = "diverget-replay-kit/2"
 """Raised when a key of the manifest changes its meaning or goes."""
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -52,16 +55,12 @@ def export(root: Path, out: Path, number: int | None) -> dict[str, Any]:
     models: dict[str, Any] = {}
     pairs: dict[str, tuple[_Side, _Side]] = {}
     cases: list[dict[str, Any]] = []
-    elsewhere: list[dict[str, Any]] = []
     for row in rows:
         if row["pair"] not in pairs:
             reference, other = load_pair(store, row["pair"])
             pairs[row["pair"]] = _Side("reference", reference), _Side("quantised", other)
         arrays = store.read_arrays(row["file"], having=FINDING_ARRAYS)
         for side in pairs[row["pair"]]:
-            if side.session is None:
-                elsewhere += [side.told(row, arrays, when) for when in ("source", "follow_up")]
-                continue
             if side.model.name not in models:
                 models[side.model.name] = side.kept(out)
             cases += [side.case(row, arrays, when, out) for when in ("source", "follow_up")]
@@ -76,7 +75,6 @@ def export(root: Path, out: Path, number: int | None) -> dict[str, Any]:
             for row in rows
         ],
         "cases": cases,
-        "elsewhere": elsewhere,
     }
     for template, name in PLAIN.items():
         shutil.copyfile(TEMPLATES / template, out / name)
@@ -114,20 +112,54 @@ def _is_kit(manifest: Path) -> bool:
     return isinstance(content, Mapping) and str(content.get("schema", "")).startswith("diverget-replay-kit/")
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """A network in an interpreter or a session of its own.
+
+    Attributes:
+        input, output: what the manifest tells of its two ends.
+        ask: from prepared inputs z to what the network takes, what it answers in its own type, and the class scores
+            (n, k) float32.
+    """
+
+    input: dict[str, Any]
+    output: dict[str, Any]
+    ask: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
+
+
+def _in_litert(model: TFLiteModel) -> _Asked:
+    session = Session(model.content, kernels=model.kernels, threads=model.threads)
+
+    def ask(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        scores = session.run(z).reshape(len(z), -1)
+        return quantised(z, session.input), session.interpreter.get_tensor(session.output["index"]), scores
+
+    return _Asked(_tensor(session.input), _tensor(session.output), ask)
+
+
+def _in_onnxruntime(model: OnnxModel) -> _Asked:
+    session, graph = OnnxSession(model.content), model.graph
+
+    def ask(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        given = graph.source.given(z)
+        (answer,) = session.session.run([graph.target.name], {graph.source.name: given})
+        return given, answer, graph.target.taken(answer).reshape(len(z), -1)
+
+    rows = graph.rows if graph.fixed else 1
+    return _Asked(_end(graph.source, (rows, *graph.input_shape)), _end(graph.target, (rows, graph.classes)), ask)
+
+
 class _Side:
-    """One side of a pair and an interpreter of it, None where it is no .tflite file."""
+    """One side of a pair."""
 
     def __init__(self, name: str, model: Deployed) -> None:
         self.name = name
         self.model = model
-        self.session: Session | None = None
-        if isinstance(model, TFLiteModel):
-            self.session = Session(model.content, kernels=model.kernels, threads=model.threads)
+        self.asked = _in_onnxruntime(model) if isinstance(model, OnnxModel) else _in_litert(model)
 
     def kept(self, out: Path) -> dict[str, Any]:
         """Put the network into the kit; what the manifest tells of it."""
-        assert isinstance(self.model, TFLiteModel) and self.session is not None
-        file = f"models/{self.model.name}.tflite"
+        file = f"models/{self.model.name}{self.model.path.suffix}"
         with appearing(Store(out).path(file)) as temporary:
             temporary.write_bytes(self.model.content)
         return {
@@ -136,8 +168,8 @@ class _Side:
             "kernels": self.model.kernels,
             "threads": self.model.threads,
             "logits": self.model.logits,
-            "input": _tensor(self.session.input),
-            "output": _tensor(self.session.output),
+            "input": self.asked.input,
+            "output": self.asked.output,
         }
 
     def case(self, row: Mapping[str, Any], arrays: Mapping[str, np.ndarray], when: str, out: Path) -> dict[str, Any]:
@@ -146,11 +178,10 @@ class _Side:
         Raises:
             ValueError: it answers another class than in the run.
         """
-        assert isinstance(self.model, TFLiteModel) and self.session is not None
         z = self.model.preprocessing.apply(_patch(arrays, when)[None])
         if self.model.graph.fixed:
             z = np.repeat(z, self.model.graph.rows, axis=0)
-        scores = self.session.run(z).reshape(len(z), -1)
+        given, answer, scores = self.asked.ask(z)
         p = softmax(scores)[0] if self.model.logits else scores[0]
         told = self.told(row, arrays, when)
         if int(p.argmax()) != told["expected_class"]:
@@ -159,11 +190,10 @@ class _Side:
                 f"finding {row['finding']}, as the run has it, got {int(p.argmax())} on this machine; export where "
                 "`diverget replay` reproduces it."
             )
-        answer = self.session.interpreter.get_tensor(self.session.output["index"])
         stem = f"findings/{row['finding']:04d}/{self.name}_{when}"
         return {
             **told,
-            "input": _written(out, f"{stem}_input", quantised(z, self.session.input)),
+            "input": _written(out, f"{stem}_input", given),
             "expected": _written(out, f"{stem}_expected", answer),
         }
 
@@ -199,6 +229,12 @@ def _tensor(details: Mapping[str, Any]) -> dict[str, Any]:
         "scale": float(scale),
         "zero_point": int(zero_point),
     }
+
+
+def _end(end: End, shape: tuple[int, ...]) -> dict[str, Any]:
+    """As `_tensor`, of an end of an .onnx network."""
+    scale, zero_point = (0.0, 0) if end.is_float else (float(end.scale), int(end.zero_point))
+    return {"dtype": end.dtype, "shape": list(shape), "scale": scale, "zero_point": zero_point}
 
 
 def _written(out: Path, stem: str, array: np.ndarray) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def test_heavy_imports_stay_in_their_rooms(path: Path) -> None:
         assert where.startswith("diverget/models/")
     top = {imported.partition(".")[0] for imported in imports(path, top_level=True)}
     if found & {"onnx", "onnxruntime"}:
-        assert where.startswith("diverget/models/onnx")
+        assert where.startswith("diverget/models/onnx") or where == "experiments/templates/replay_kit.py"
     heavy = {"tensorflow", "keras", "tf_keras", "tensorflow_model_optimization", "onnx", "onnxruntime"}
     assert not top & (heavy | {"pymoo", "cma", "spectral"})
 

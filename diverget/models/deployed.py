@@ -6,6 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from diverget.models import onnx, tflite
+from diverget.models import runtime as litert
 from diverget.models.coverage import Coverage, covered
 from diverget.models.onnx import OnnxModel
 from diverget.models.preprocessing import Preprocessing
@@ -33,6 +34,22 @@ def load(
     if Path(path).suffix == ".onnx":
         return onnx.load(path, preprocessing=preprocessing, name=name)
     return tflite.load(path, preprocessing=preprocessing, name=name, kernels=kernels, threads=threads)
+
+
+def kernel_sets(model: Deployed) -> tuple[str, ...]:
+    """The names of the kernels that the runtime of a model can compute it with."""
+    return onnx.KERNELS if isinstance(model, OnnxModel) else tuple(litert.KERNELS)
+
+
+def under(model: Deployed, *, kernels: str, threads: int) -> Deployed:
+    """The same file and preprocessing, run in another way.
+
+    Raises:
+        ValueError: the runtime refuses.
+    """
+    if isinstance(model, OnnxModel):
+        return model.under(kernels=kernels, threads=threads)
+    return tflite.load(model.path, preprocessing=model.preprocessing, name=model.name, kernels=kernels, threads=threads)
 
 
 def runtime(model: Deployed) -> str:

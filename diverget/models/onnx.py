@@ -11,9 +11,13 @@ import numpy as np
 
 from diverget.models.model import batches
 from diverget.models.onnx_graph import OnnxGraph, examine
-from diverget.models.onnx_session import OnnxSession
+from diverget.models.onnx_session import OnnxSession, failures
 from diverget.models.preprocessing import Preprocessing
 from diverget.models.tflite import softmax
+
+KERNELS = ("cpu", "unfused")
+"""How a graph is computed: as onnxruntime optimises it, integer kernels in place of what dequantises and quantises
+again, or operator by operator as the file has them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +36,7 @@ class OnnxModel:
         output_step: one quantum of an output made from integers; 2^-11 of a float16 one, 1e-4 of any other float.
             With logits of quantum s it is tanh(s / 2).
         content: the network as ONNX bytes.
-        kernels, threads: how the sessions run: always `cpu` and 1.
+        kernels, threads: how the sessions run: `cpu` and 1, but for `under`.
     """
 
     name: str
@@ -72,10 +76,27 @@ class OnnxModel:
         """The same model with sessions of its own, none of them used yet."""
         return replace(self, _own=threading.local())
 
+    def under(self, *, kernels: str, threads: int) -> OnnxModel:
+        """The same network with sessions that run in another way, for comparison: rows may depend on their batch.
+
+        Raises:
+            ValueError: onnxruntime cannot run it so.
+        """
+        other = replace(self, kernels=kernels, threads=threads, _own=threading.local())
+        try:
+            other.infer(np.zeros((1, *self.input_shape), dtype=np.float32))
+        except failures() as error:
+            raise ValueError(
+                f"Expected {self.name!r} to run under {kernels} with {threads} threads, got {str(error)[:200]}; take "
+                "another way to run it."
+            ) from None
+        return other
+
     def _session(self) -> OnnxSession:
         session: OnnxSession | None = getattr(self._own, "session", None)
         if session is None:
-            session = self._own.session = OnnxSession(self.content)
+            optimised = self.kernels == KERNELS[0]
+            session = self._own.session = OnnxSession(self.content, optimised=optimised, threads=self.threads)
         return session
 
 

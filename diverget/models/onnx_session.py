@@ -61,17 +61,18 @@ class End:
 
 
 class OnnxSession:
-    """One session of a network on the CPU, for one thread, with one thread inside.
+    """One session of a network on the CPU, for one thread, with `threads` inside.
 
-    `optimised=False` leaves the graph as the file has it, so that every tensor of it can be an output.
+    `optimised=False` leaves the graph as the file has it: each operator is computed by itself, and every tensor can be
+    an output.
     """
 
-    def __init__(self, content: bytes, *, optimised: bool = True) -> None:
+    def __init__(self, content: bytes, *, optimised: bool = True, threads: int = 1) -> None:
         with quiet():
             import onnxruntime
 
             options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = options.inter_op_num_threads = 1
+            options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
             options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
             options.use_deterministic_compute = True
             options.log_severity_level = 4

@@ -10,11 +10,8 @@ import numpy as np
 from diverget import tables
 from diverget.attribution import FAR, Variation, ask, kinds, predicted
 from diverget.baseline import baseline
-from diverget.models import tflite
-from diverget.models.deployed import Deployed, coverage, runtime
+from diverget.models.deployed import Deployed, coverage, kernel_sets, runtime, under
 from diverget.models.model import Model
-from diverget.models.runtime import KERNELS
-from diverget.models.tflite import TFLiteModel
 from diverget.outcome import Evidence, Outcome
 from experiments.pairs import Pair, Subjects
 from experiments.stages import Run
@@ -78,9 +75,7 @@ def variations(pair: Pair, common: Deployed | None, made: Versions) -> list[Vari
     """What is varied of `pair`: each side's kernels, then its threads, then the reference's runtime."""
     found = []
     for side, model in (("quantised", pair.quantised), ("reference", pair.reference)):
-        if not isinstance(model, TFLiteModel):
-            continue
-        for kernels in KERNELS:
+        for kernels in kernel_sets(model):
             if kernels != model.kernels:
                 found.append(Variation(side, "kernels", kernels, _version(model, kernels, model.threads, made)))
         threads = 2 if model.threads == 1 else 1
@@ -91,13 +86,11 @@ def variations(pair: Pair, common: Deployed | None, made: Versions) -> list[Vari
     return found
 
 
-def _version(model: TFLiteModel, kernels: str, threads: int, made: Versions) -> Model | None:
+def _version(model: Deployed, kernels: str, threads: int, made: Versions) -> Model | None:
     key = model.digest, kernels, threads
     if key not in made:
         try:
-            made[key] = tflite.load(
-                model.path, preprocessing=model.preprocessing, name=model.name, kernels=kernels, threads=threads
-            )
+            made[key] = under(model, kernels=kernels, threads=threads)
         except ValueError:  # the first look says so in a child: these kernels lack an operator, or crash
             made[key] = None
     return made[key]
@@ -119,7 +112,8 @@ def _attributed(
         varied = variations(pair, common, made)
         told = ask(varied, seen_of(pair, stored), *inputs(stored), asked.pool)
         counts = [speaks(one, clean) for one in varied]
-        named = kinds([one.varied for one in varied], np.array([one.vanishes for one in told]), counts)
+        vanishes = np.array([one.vanishes for one in told]).reshape(len(told), len(findings))
+        named = kinds([one.varied for one in varied], vanishes, counts)
         stage.to(1, ", ".join(f"{named.count(kind)} {kind}" for kind in dict.fromkeys(named)))
     return [
         {
@@ -190,8 +184,7 @@ def _clean(asked: Run, pair: Pair, made: Versions) -> list[dict[str, Any]]:
     settings = [
         (side, model, kernels)
         for side, model in (("quantised", pair.quantised), ("reference", pair.reference))
-        if isinstance(model, TFLiteModel)
-        for kernels in KERNELS
+        for kernels in kernel_sets(model)
     ]
     with asked.screen.stage(f"kernels {pair.name}", total=len(settings)) as stage:
         for done, (side, model, kernels) in enumerate(settings):

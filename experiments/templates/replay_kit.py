@@ -1,4 +1,6 @@
-"""Ask the networks of this kit about its findings, on the machine at hand. Needs NumPy and a LiteRT runtime.
+"""Ask the networks of this kit about its findings, on the machine at hand.
+
+Needs NumPy, a LiteRT runtime for .tflite networks and onnxruntime for .onnx networks.
 
     python replay.py [--finding N] [--kernels xnnpack|builtin|reference] [--threads N]
 
@@ -11,15 +13,11 @@ import argparse
 import hashlib
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-try:
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-except ImportError:
-    from tflite_runtime.interpreter import Interpreter, OpResolverType
 
 KIT = Path(__file__).resolve().parent
 KERNELS = {"xnnpack": "BUILTIN", "builtin": "BUILTIN_WITHOUT_DEFAULT_DELEGATES", "reference": "BUILTIN_REF"}
@@ -43,48 +41,72 @@ def stored(told: dict[str, Any]) -> np.ndarray:
     return array.astype(told["dtype"])
 
 
-def interpreter(told: dict[str, Any], kernels: str | None, threads: int | None) -> Any:
-    """An interpreter of a network of the kit; ValueError where its file was changed."""
+def opened(told: dict[str, Any], kernels: str | None, threads: int | None) -> Callable[[np.ndarray], np.ndarray]:
+    """A network of the kit, from an input to its output, both in its own types; ValueError where its file was changed,
+    ImportError without its runtime."""
     content = inside(told["file"]).read_bytes()
     if hashlib.sha256(content).hexdigest() != told["sha256"]:
         raise ValueError(f"{told['file']} was changed: its SHA-256 is not that of the manifest")
-    return Interpreter(
-        model_content=content,
-        num_threads=threads or told["threads"],
-        experimental_op_resolver_type=OpResolverType[KERNELS[kernels or told["kernels"]]],
+    if told["file"].endswith(".onnx"):
+        return in_onnxruntime(content, threads or told["threads"])
+    return in_litert(content, KERNELS[kernels or told["kernels"]], threads or told["threads"])
+
+
+def in_litert(content: bytes, resolver: str, threads: int) -> Callable[[np.ndarray], np.ndarray]:
+    """A .tflite network."""
+    try:
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+    except ImportError:
+        from tflite_runtime.interpreter import Interpreter, OpResolverType
+    network = Interpreter(
+        model_content=content, num_threads=threads, experimental_op_resolver_type=OpResolverType[resolver]
     )
 
+    def answer(given: np.ndarray) -> np.ndarray:
+        place = network.get_input_details()[0]["index"]
+        network.resize_tensor_input(place, given.shape)
+        network.allocate_tensors()
+        network.set_tensor(place, given)
+        network.invoke()
+        return np.asarray(network.get_tensor(network.get_output_details()[0]["index"]))
 
-def answer(network: Any, given: np.ndarray) -> np.ndarray:
-    """The output of a network for one input, both in the network's own types."""
-    place = network.get_input_details()[0]["index"]
-    network.resize_tensor_input(place, given.shape)
-    network.allocate_tensors()
-    network.set_tensor(place, given)
-    network.invoke()
-    return np.asarray(network.get_tensor(network.get_output_details()[0]["index"]))
+    return answer
+
+
+def in_onnxruntime(content: bytes, threads: int) -> Callable[[np.ndarray], np.ndarray]:
+    """An .onnx network, on the CPU."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+    def answer(given: np.ndarray) -> np.ndarray:
+        return np.asarray(session.run(None, {session.get_inputs()[0].name: given})[0])
+
+    return answer
 
 
 def main() -> int:
     """Print a line for each input of each finding; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--finding", type=int)
-    parser.add_argument("--kernels", choices=list(KERNELS))
+    parser.add_argument("--kernels", choices=list(KERNELS), help="of .tflite networks")
     parser.add_argument("--threads", type=int)
     asked = parser.parse_args()
     manifest = json.loads((KIT / "manifest.json").read_text(encoding="utf-8"))
     cases = [case for case in manifest["cases"] if asked.finding in (None, case["finding"])]
-    networks: dict[str, Any] = {}
+    networks: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
     failed = 0
     for case in cases:
         where = f"finding {case['finding']:>4}  {case['side']:<9}  {case['when']:<9}"
         told = manifest["models"][case["model"]]
         try:
             if case["model"] not in networks:
-                networks[case["model"]] = interpreter(told, asked.kernels, asked.threads)
+                networks[case["model"]] = opened(told, asked.kernels, asked.threads)
             expected = stored(case["expected"])
-            got = answer(networks[case["model"]], stored(case["input"]))
-        except (OSError, ValueError, RuntimeError) as error:
+            got = networks[case["model"]](stored(case["input"]))
+        except (OSError, ValueError, RuntimeError, ImportError) as error:
             failed += 1
             print(f"{where}  FAIL: {error}")
             continue

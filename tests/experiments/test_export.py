@@ -18,7 +18,7 @@ import pytest
 from diverget.models.runtime import dequantised
 from tests.experiments.small import CONFIG, ROOT, diverget, run_directory, write
 
-ALLOWED = {"numpy", "ai_edge_litert", "tflite_runtime", *sys.stdlib_module_names}
+ALLOWED = {"numpy", "ai_edge_litert", "tflite_runtime", "onnxruntime", *sys.stdlib_module_names}
 
 
 @pytest.fixture(scope="module")

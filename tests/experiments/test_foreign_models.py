@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from diverget.models import deployed
@@ -26,9 +29,9 @@ INT8 = "{path: %(golden)s/int8.tflite, name: int8}"
 LAYOUTS = {"first": '{"layout": "bhw"}', "last": '{"layout": "hwb"}'}
 
 
-def nearest_centre(path: Path, *, sharpness: float = 0.6) -> Path:
+def nearest_centre(path: Path, *, sharpness: float = 0.6, step: float | None = None) -> Path:
     """An .onnx network, channels first, that gives the class whose spectrum is nearest to the weighted mean of a
-    patch; the centre pixel counts most."""
+    patch; the centre pixel counts most. With a step the kernels are rounded to multiples of it."""
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     centres = np.random.default_rng(0).normal(size=(networks.CLASSES, 1, 1, networks.SHAPE[2]))[:, 0, 0]
@@ -39,6 +42,8 @@ def nearest_centre(path: Path, *, sharpness: float = 0.6) -> Path:
         "kernel": (2 * sharpness * centres[:, :, None, None] * share).astype(np.float32),
         "bias": (-sharpness * (centres**2).sum(axis=1)).astype(np.float32),
     }
+    if step is not None:
+        constants["kernel"] = (np.rint(constants["kernel"] / step) * step).astype(np.float32)
     nodes = [
         onnx.helper.make_node("Conv", ["x", "kernel", "bias"], ["c"]),
         onnx.helper.make_node("Flatten", ["c"], ["f"]),
@@ -86,6 +91,49 @@ def test_onnx_against_tflite_from_the_config_to_the_replay(tmp_path: Path) -> No
     (found / "models" / "float.onnx").write_bytes(b"damaged")
     refused = diverget("replay", found, "--all")
     assert refused.returncode == 2 and "Traceback" not in refused.stderr
+
+
+def test_onnx_against_onnx_is_attributed(tmp_path: Path) -> None:
+    """Both sides in onnxruntime: each is asked operator by operator and with two threads."""
+    layouts(tmp_path)
+    nearest_centre(tmp_path / "net.onnx")
+    nearest_centre(tmp_path / "coarse.onnx", step=0.05)
+    text = CONFIG.replace(FLOAT, "{path: net.onnx, name: float, preprocessing: first.json}")
+    text = text.replace(INT8, "{path: coarse.onnx, name: coarse, preprocessing: first.json}")
+    text = text.replace("budget: 9600", "budget: 2400").replace("{draws: 2}", "{draws: 1, doses: []}")
+    done = diverget("run", write(tmp_path, text), "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = run_directory(tmp_path / "out")
+    findings = [row for row in pq.read_table(found / "findings.parquet").to_pylist() if row["confirmed"]]
+    told = pq.read_table(found / "attribution.parquet").to_pylist()
+    assert findings and [(row["side"], row["varied"], row["setting"]) for row in told] == len(findings) * [
+        (side, varied, setting)
+        for side in ("quantised", "reference")
+        for varied, setting in (("kernels", "unfused"), ("threads", "2 threads"))
+    ]
+    assert all(row["outcome"] is not None and row["speaks"] for row in told)
+    clean = pq.read_table(found / "kernels.parquet").to_pylist()
+    assert [(row["side"], row["kernels"], row["own"]) for row in clean] == [
+        (side, kernels, kernels == "cpu") for side in ("quantised", "reference") for kernels in ("cpu", "unfused")
+    ]
+    assert "quantisation flip" in (found / "report.html").read_text()
+
+    exported = diverget("export", found, "--out", tmp_path / "kit")
+    assert exported.returncode == 0, exported.stderr
+    manifest = json.loads((tmp_path / "kit" / "manifest.json").read_text())
+    assert {told["file"] for told in manifest["models"].values()} == {"models/float.onnx", "models/float.coarse.onnx"}
+    assert manifest["models"]["float"]["input"] == {
+        "dtype": "float32", "shape": [1, networks.SHAPE[2], 5, 5], "scale": 0, "zero_point": 0,
+    }  # fmt: skip
+    assert len(manifest["cases"]) == 4 * len(findings)
+    script = [sys.executable, "-I", str(tmp_path / "kit" / "replay.py")]
+    replayed = subprocess.run(script, capture_output=True, text=True, timeout=120, check=False)
+    assert replayed.returncode == 0, replayed.stdout + replayed.stderr
+    assert f"{4 * len(findings)} of {4 * len(findings)} pass." in replayed.stdout
+    case = next(case for case in manifest["cases"] if case["when"] == "follow_up")
+    with np.load(found / "findings" / f"{case['finding']:04d}.npz") as arrays:
+        given = np.load(tmp_path / "kit" / case["input"]["npy"])
+        np.testing.assert_array_equal(given[0], arrays["follow_up"].transpose(2, 0, 1))
 
 
 def test_tflite_against_onnx_has_its_coverage(tmp_path: Path) -> None:

@@ -83,6 +83,22 @@ def test_quantised_ends_say_the_same_as_float_ones(tmp_path: Path) -> None:
     assert 0 < np.abs(outside.predict_proba(x) - reference).max() < 0.2
 
 
+@pytest.mark.parametrize("name", ["float", "qdq", "fixed"])
+def test_a_network_is_run_operator_by_operator_and_with_more_threads(name: str, tmp_path: Path) -> None:
+    """Without fusion the integers of the file are dequantised, computed in float and quantised again."""
+    model, x = opened(MAKERS[name](tmp_path / f"{name}.onnx")), networks.patches(50, seed=3)
+    whole = model.predict_proba(x)
+    for kernels, threads in (("unfused", 1), ("cpu", 2)):
+        other = model.under(kernels=kernels, threads=threads)
+        assert (other.kernels, other.threads, other.digest) == (kernels, threads, model.digest)
+        options = other._session().session.get_session_options()
+        assert options.intra_op_num_threads == threads
+        assert ("DISABLE_ALL" in str(options.graph_optimization_level)) == (kernels == "unfused")
+        assert np.abs(other.predict_proba(x) - whole).max() < 2 * model.output_step
+        again = other.under(kernels="cpu", threads=1)
+        assert again.predict_proba(x).tobytes() == whole.tobytes()
+
+
 def test_output_step_is_that_of_the_last_quantisation(tmp_path: Path) -> None:
     """Two logits one quantum s apart make probabilities tanh(s / 2) apart at the most."""
     for name in ("qdq", "integer_ends"):
