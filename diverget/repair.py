@@ -56,6 +56,8 @@ METHODS = (
     Method("classifier_tree", "A decision tree changes the class of unsure outputs.", False),
 )
 
+NAMES = tuple(method.name for method in METHODS)
+
 
 def held_out(blocks: np.ndarray, findings: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Which patches are held out of the repair, (n,) bool: whole blocks, about half of the findings.

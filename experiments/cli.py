@@ -222,10 +222,15 @@ def repair(
     most_float: Annotated[
         float, typer.Option("--most-float", min=0, max=1, help="share of the multiply-accumulates left in float")
     ] = 0.5,
+    method: Annotated[
+        list[str] | None,
+        typer.Option("--method", help="one to try, again for more; without, all", show_default=False),
+    ] = None,
 ) -> None:
     """Mend the int8 versions of a finished run, judge each repair on held-out patches, recommend one."""
     from rich.console import Console
 
+    from diverget.repair import NAMES
     from experiments.progress import Screen
     from experiments.repair import lines
     from experiments.repair import repair as mend
@@ -235,7 +240,8 @@ def repair(
         from diverget.store import Store
         from experiments.report import render
 
-        told = mend(run_directory, Screen(Console(stderr=False, soft_wrap=True)), steps=steps, most_float=most_float)
+        screen = Screen(Console(stderr=False, soft_wrap=True))
+        told = mend(run_directory, screen, methods=method or NAMES, steps=steps, most_float=most_float)
         for line in lines(told, Store(run_directory).read_table("repair.parquet")):
             typer.echo(line)
         render(run_directory)

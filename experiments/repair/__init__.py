@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from diverget import tables
 from diverget.models.tflite import TFLiteModel
-from diverget.repair import METHODS, MOST_FLOAT, RULE, reaches_target, recommend
+from diverget.repair import METHODS, MOST_FLOAT, NAMES, RULE, reaches_target, recommend
 from diverget.store import Store, appearing
 from experiments import data
 from experiments.config.schema import RunConfig
@@ -44,17 +44,26 @@ class Mending:
 
 
 def repair(
-    root: Path, screen: Screen, *, steps: int | None = None, most_float: float = MOST_FLOAT
+    root: Path,
+    screen: Screen,
+    *,
+    methods: Sequence[str] = NAMES,
+    steps: int | None = None,
+    most_float: float = MOST_FLOAT,
 ) -> list[dict[str, Any]]:
     """Mend and judge; write `repair/`, `repair.parquet` and `repair.json`; the entries of `repair.json` a pair.
 
     Args:
+        methods: names of those to try; what came of others before is kept, and judged beside them.
         steps: of the quantisation-aware training; None for its default.
         most_float: share of the multiply-accumulates that a repair may move to float.
 
     Raises:
-        ValueError, OSError: no finished run, or one whose data or models are not what they were.
+        ValueError, OSError: no such method, no finished run, or one whose data or models are not what they were.
     """
+    for method in methods:
+        if method not in NAMES:
+            raise ValueError(f"Expected a method of repair, got {method!r}; choose of {', '.join(NAMES)}.")
     store = Store(root)
     if not store.has("findings.parquet") or not store.has("models.json"):
         raise ValueError(
@@ -75,7 +84,7 @@ def repair(
         asked = Run(config, store, screen, material, pool)
         findings = [one for one in found if one["confirmed"]]
         done = [
-            _pair(asked, entry, [one for one in findings if one["pair"] == entry["pair"]], steps, most_float)
+            _pair(asked, entry, [one for one in findings if one["pair"] == entry["pair"]], methods, steps, most_float)
             for entry in recorded(store)
             if not entry["control"]
         ]
@@ -118,7 +127,12 @@ def _config(store: Store, kept: dict[str, Any]) -> RunConfig:
 
 
 def _pair(
-    asked: Run, entry: dict[str, Any], findings: list[dict[str, Any]], steps: int | None, most_float: float
+    asked: Run,
+    entry: dict[str, Any],
+    findings: list[dict[str, Any]],
+    methods: Sequence[str],
+    steps: int | None,
+    most_float: float,
 ) -> Mending:
     name = entry["pair"]
 
@@ -141,10 +155,10 @@ def _pair(
         return skipped(str(error))
     cache = asked.store.root.parent / "cache"
     shop = Workshop(prepared, find_keras(prepared, cache), way_of(prepared), cache, steps, most_float)
-    return _mended(prepared, shop)
+    return _mended(prepared, shop, methods)
 
 
-def _mended(ground: Ground, shop: Workshop) -> Mending:
+def _mended(ground: Ground, shop: Workshop, asked_for: Sequence[str]) -> Mending:
     store, screen = ground.asked.store, ground.asked.screen
     rows, refused, ratios = [], {}, {}
     known: Before | None = None
@@ -159,6 +173,8 @@ def _mended(ground: Ground, shop: Workshop) -> Mending:
         }
         kept = store.read_json(record) if store.has(record) else {}
         if kept.get("mark") != mark:
+            if method.name not in asked_for:
+                continue
             with screen.stage(f"repair  {ground.pair.name}", total=3) as stage:
                 try:
                     stage.to(0, f"{method.name}: made")

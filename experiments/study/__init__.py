@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError, field_validator
 
+from diverget.repair import METHODS, NAMES
 from diverget.store import Store
 from experiments.config import (
     RUNS,
@@ -22,7 +23,7 @@ from experiments.config import (
     read_with_origins,
     refuse_other_kind,
 )
-from experiments.config.parts import Strict
+from experiments.config.parts import Strict, named
 from experiments.config.schema import RunConfig
 from experiments.naming import short_name
 from experiments.progress import Screen
@@ -55,12 +56,27 @@ class BarsConfig(Strict):
     severity_to_random: float | None = None
 
 
+class RepairConfig(Strict):
+    """The repair of every int8 pair with findings, after each run."""
+
+    methods: tuple[str, ...] = Field(NAMES, min_length=1, description="Those to try.")
+    steps: int | None = Field(None, ge=1, description="Of the quantisation-aware training.")
+
+    @field_validator("methods")
+    @classmethod
+    def _known(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
+        for name in methods:
+            named("a method of repair", METHODS, name)
+        return methods
+
+
 class StudyConfig(Strict):
     """A study as its file says it."""
 
     name: str = Field(pattern=r"^[\w.-]+$", description="Of the study; its folder starts with it.")
     shared: dict[str, Any] = Field({}, description="Keys laid over the config of every run.")
     runs: tuple[StudyRunConfig, ...] = Field(min_length=1, description="Carried out one after another.")
+    repair: RepairConfig | None = Field(None, description="Whether int8 pairs are repaired, and how.")
     bars: BarsConfig = Field(BarsConfig(), description="What derived numbers have to reach.")
 
     _short_name = field_validator("name")(short_name)
@@ -196,13 +212,16 @@ def note(study: Study, out: Path) -> Path:
 
 
 def carry_out(study: Study, out: Path, screen: Screen) -> tuple[Path, bool]:
-    """Carry every run to its end, then write the page: (its folder, whether all criteria of all runs were met).
+    """Carry every run to its end, repairs included, then write the page: (its folder, whether all criteria of all runs
+    were met).
 
     A run that is complete is not repeated; one that was stopped goes on where it stood.
 
     Raises:
         ValueError, OSError: a config, data or a model cannot be used; what was evaluated stays.
     """
+    from experiments.repair import repair
+    from experiments.report import render
     from experiments.run import run
     from experiments.study.page import render_study
 
@@ -212,6 +231,10 @@ def carry_out(study: Study, out: Path, screen: Screen) -> tuple[Path, bool]:
     for name, config in study.runs.items():
         screen.say(f"run {name}")
         where, all_met = run(config, out, screen)
+        mending = study.config.repair
+        if mending is not None:
+            repair(where, screen, methods=mending.methods, steps=mending.steps)
+            render(where)
         screen.say(f"  {where / 'report.html'}")
         met &= all_met
     render_study(place)

@@ -32,6 +32,7 @@ from experiments.sections.page import Alert
 from experiments.statistics.derived import WORDS, Derived, derived, ours
 from experiments.statistics.trials import RANDOM, Cell, Trial, cells, summary
 from experiments.study.models_table import MODELS, accuracies, models
+from experiments.study.repair_table import REPAIRS, by_method, repairs
 from experiments.wording import number
 
 GROUPS = {"scene": "the hyperspectral pairs", "images": "the image pairs"}
@@ -259,7 +260,7 @@ def _curves(place: Row, cell: Cell) -> Iterator[Row]:
 
 
 def render_study(place: Path) -> None:
-    """Write `report.html`, `models.csv`, `comparison.parquet` and `comparison.csv` into the study's folder.
+    """Write the page of a study and its tables (`models`, `repairs`, `comparison`) into its folder.
 
     Raises:
         FileNotFoundError: `place` has no study.json.
@@ -280,6 +281,9 @@ def render_study(place: Path) -> None:
     rows = [row for studied in runs if studied.run is not None for row in models(studied.name, studied.run)]
     with appearing(place / "models.csv") as temporary:
         pyarrow.csv.write_csv(pa.Table.from_pylist(rows, schema=MODELS), temporary)
+    mended = [row for studied in runs if studied.run is not None for row in repairs(studied.name, studied.run)]
+    with appearing(place / "repairs.csv") as temporary:
+        pyarrow.csv.write_csv(pa.Table.from_pylist(mended, schema=REPAIRS), temporary)
     page = (
         environment()
         .get_template("study.html")
@@ -290,6 +294,8 @@ def render_study(place: Path) -> None:
             first=first_words(named) if named else "",
             models=rows,
             accuracies=accuracies(rows),
+            repairs=mended,
+            methods=by_method(mended),
             groups=[
                 {
                     "name": group,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from diverget.blame import Layer, Seen
 from diverget.tables import REPAIR
 from experiments.repair.methods import ladder
+from experiments.study.page import render_study
 from tests.diverget.models.networks import require_tensorflow
 from tests.experiments.small import CONFIG, diverget, run_directory, write
 
@@ -118,6 +120,39 @@ def test_what_is_on_disk_is_not_done_again_and_done_anew_gives_the_same(mended: 
     assert (place / "repair.parquet").read_bytes() == table
 
 
+def test_methods_that_are_not_asked_for_are_shown_where_they_were_judged(mended: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "runs" / run_directory(mended / "runs").name
+    shutil.copytree(run_directory(mended / "runs"), kept)
+    for name in ("classifier_svm", "classifier_tree"):
+        (kept / "repair" / "float.int8" / f"{name}.measured.json").unlink()
+    done = diverget("repair", kept, "--method", "classifier_tree")
+    assert done.returncode == 0, done.stderr
+    rows = pq.read_table(kept / "repair.parquet").to_pylist()
+    assert [row["method"] for row in rows] == ["classifier_mlp", "classifier_tree"]
+    assert json.loads((kept / "repair.json").read_text())["pairs"][0]["refused"] == {}
+    done = diverget("repair", kept, "--method", "classifier_knn")
+    assert done.returncode == 2 and "got 'classifier_knn'; choose of calibration, keep_float" in done.stderr
+
+
+def test_a_study_sums_up_the_repairs_of_its_runs(mended: Path) -> None:
+    run = run_directory(mended / "runs")
+    place = run.parent / "mended-study"
+    place.mkdir()
+    told = {"name": "one", "directory": run.name, "digest": run.name.rpartition("-")[2]}
+    (place / "study.json").write_text(json.dumps({"schema": 1, "name": "mended", "bars": {}, "runs": [told]}))
+    render_study(place)
+    rows = pq.read_table(run / "repair.parquet").to_pylist()
+    with (place / "repairs.csv").open(newline="") as file:
+        written = list(csv.DictReader(file))
+    assert [(row["run"], row["method"], int(row["mended"])) for row in written] == [
+        ("one", row["method"], row["mended"]) for row in rows
+    ]
+    page = (place / "report.html").read_text(encoding="utf-8")
+    tree = next(row for row in rows if row["method"] == "classifier_tree")
+    assert 'id="repair"' in page and f"<td>{tree['mended']} of {tree['findings']} (" in page
+    shutil.rmtree(place)
+
+
 def test_no_run_and_an_unfinished_one_are_refused(mended: Path, tmp_path: Path) -> None:
     done = diverget("repair", tmp_path)
     assert done.returncode == 2 and "a run directory with a manifest.json" in done.stderr
@@ -149,8 +184,8 @@ def test_what_an_earlier_version_left_is_shown_or_told(mended: Path, tmp_path: P
     manifest["config"]["gone"] = 1
     (kept / "manifest.json").write_text(json.dumps(manifest))
     done = diverget("repair", kept)
-    assert done.returncode == 2 and "Expected a config that this version of diverget takes in" in done.stderr
-    assert "got gone: " in done.stderr and "or run again." in done.stderr
+    assert done.returncode == 2 and "Expected a config of this version in" in done.stderr
+    assert "(gone: " in done.stderr and "mend the run with the version" in done.stderr
 
 
 @pytest.mark.slow

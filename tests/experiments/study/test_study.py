@@ -80,6 +80,8 @@ def test_files_that_a_study_names_lie_beside_it(tmp_path: Path) -> None:
         (("arms: [boundary, ", "arms: [boundry, "), "did you mean boundary"),
         (("config: small.yaml, set: {split.assessed: 14, limits", "config: no.yaml, set: {limits"), "run narrow: Exp"),
         (("runs:", "runs: []\nmore:"), "runs: "),
+        (("runs:", "repair: {methods: [classifier]}\nruns:"), "did you mean classifier_svm or classifier_mlp?"),
+        (("runs:", "repair: {methods: []}\nruns:"), "repair.methods: "),
     ],
 )
 def test_a_wrong_study_is_refused_with_the_way_out(tmp_path: Path, change: tuple[str, str], told: str) -> None:
