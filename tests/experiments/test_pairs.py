@@ -92,7 +92,7 @@ def test_a_run_that_has_its_models_needs_nothing_else(tmp_path: Path, monkeypatc
 @pytest.mark.parametrize("content", ["{}", "[]", "3", '{"pairs": 3}', '{"pairs": [1]}', '{"pairs": [{"pair": "a/b"}]}'])
 def test_a_changed_record_of_the_models_is_told(tmp_path: Path, content: str) -> None:
     (tmp_path / "models.json").write_text(content)
-    with pytest.raises(ValueError, match=r"two models in .*models\.json, got .*remove it and run again"):
+    with pytest.raises(ValueError, match=r"Expected .* in .*models\.json, got .*remove that file and run again"):
         pairs.load_pair(Store(tmp_path), "a/b")
 
 
