@@ -3,8 +3,9 @@
 TFLite has no integer kernel for CONV_3D, only for CONV_2D. A 3-D convolution is a 2-D convolution over gathered depth
 slices, so the network is written anew: what Keras holds as (N, h, w, d, c) is held as (d · N, h, w, c), the depth on
 the batch axis, outermost; the kd slices that an output depth reads are gathered onto the channels; and the kernel
-(kh, kw, kd, c, f) is read as (kh, kw, kd · c, f). The arithmetic is the same, term for term. The batch size N is
-written into the network, because the slices are cut at multiples of it.
+(kh, kw, kd, c, f) is read as (kh, kw, kd · c, f). A kernel that spans the depth alone gathers nothing: the depth is the
+outermost axis, so the 2-D convolution runs along it as it lies. The arithmetic is the same, term for term. The batch
+size N is written into the network, because the slices are cut at multiples of it.
 
 The layers are walked in Keras' own order, and the weights become constants of one TensorFlow function. TensorFlow is
 imported inside the functions only, which run in a child process.

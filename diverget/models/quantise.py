@@ -44,6 +44,9 @@ __all__ = [
 FORMAT = 2
 """Raised when the job below converts differently from the same settings: old cache entries no longer count."""
 
+LOWERING = "2"
+"""Raised when the same network is lowered to other operators: the same of lowered conversions."""
+
 ADVICE = (
     "the converter fails or crashes on some layers (3-D pooling, recurrent layers in int8): try another quantisation, "
     "replace the layer, or convert elsewhere and give the .tflite file"
@@ -87,6 +90,8 @@ def convert(
     if quantisation.needs_calibration:
         arrays["z"] = _calibration(calibration, found, keras_path, quantisation)
     settings = {"network": _digest(keras_path, found), "quantisation": quantisation.name, "family": found.family}
+    if quantisation.lowered:
+        settings["lowering"] = LOWERING
     key = sha256(json.dumps([FORMAT, settings, versions()], sort_keys=True).encode())
     for array in arrays.values():
         key.update(f"{array.shape} ".encode() + array.tobytes())
