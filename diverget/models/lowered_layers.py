@@ -127,14 +127,15 @@ def _conv3d(layer: Any, inputs: Sequence[Value], n: int, affine: Affine | None) 
     kh, kw, kd, _, filters = kernel.shape
     (sh, sw, stride), (dh, dw, dilation) = layer.strides, layer.dilation_rate
     before, after, count = _sides(d, (kd - 1) * dilation + 1, stride, layer.padding)
-    if (kh, kw, sh, sw) == (1, 1, 1, 1) and c > 1 and (count, before, after, kd) != (1, 0, 0, d):
+    whole = (count, before, after, kd) == (1, 0, 0, d)
+    if (kh, kw, sh, sw) == (1, 1, 1, 1) and c > 1 and not whole:
         # The depth is outermost: it is an axis of its own to convolve along, and nothing is gathered.
         along = tf.reshape(value.tensor, (1, d, n * h * w, c))
         y = tf.nn.conv2d(
             along, kernel.reshape(kd, 1, c, filters), (stride, 1), layer.padding.upper(), dilations=(dilation, 1)
         )
         return Value(layer.activation(tf.reshape(y + bias, (count * n, h, w, filters))), (h, w, count, filters))
-    if count == 1 and (before, after, kd) == (0, 0, d):
+    if whole:
         gathered = plain(value, n)
     else:
         x = value.tensor

@@ -284,17 +284,13 @@ CONTENTS: Mapping[str, Any] = {
 What else a file holds is no fault: a later version may tell more.
 """
 
-LATER = ("blame.json", "repair.json", "repair.parquet")
-"""Files that commands after a run write, and write anew: of them the file alone is removed."""
+COMMANDS = {"blame.json": "blame", "repair.json": "repair", "repair.parquet": "repair"}
+"""Files that a command of their own adds to a finished run, and writes anew: of them the file alone is removed."""
 
 FINDING_ARRAYS = (
     "source", "follow_up", "margins", "reference_source", "quantised_source", "reference", "quantised",
 )  # fmt: skip
 """What the file of one finding must hold."""
-
-
-COMMANDS = {"blame.json": "blame", "repair.json": "repair", "repair.parquet": "repair"}
-"""Files that a command of their own adds to a finished run."""
 
 
 def check(found: Any, expected: Any, *, file: Path, at: str = "") -> None:
@@ -338,8 +334,8 @@ def check(found: Any, expected: Any, *, file: Path, at: str = "") -> None:
 
 
 def later(error: Damaged, store: Store) -> bool:
-    """Whether what is damaged is one of `LATER`."""
-    return any(str(store.path(name)) in error.fact for name in LATER)
+    """Whether what is damaged is one of the files that `COMMANDS` write."""
+    return any(str(store.path(name)) in error.fact for name in COMMANDS)
 
 
 def _anew(file: Path) -> str:

@@ -62,7 +62,8 @@ def telling_damage(store: Store) -> Iterator[None]:
     """Damage that is met in the block is told with the way out that there is.
 
     Raises:
-        Damaged: of a complete run, which is not carried out again, its whole folder is to be removed; but for `LATER`.
+        Damaged: of a complete run, which is not carried out again, its whole folder is to be removed; but for the
+            files of `COMMANDS`.
             A file that is gone is damage too.
     """
     way_out = f"remove the folder {store.root} and run again."

@@ -91,13 +91,12 @@ class Searched:
 
     Attributes:
         members: positions among the held-out patches of those that took part.
-        trace: of those on whose source the two models clearly agree.
-        parted: how many of the others there are: on them the two part, or tie, without any distortion.
+        trace: of those on whose source the two models clearly agree; on the others they part, or tie, without any
+            distortion.
     """
 
     members: np.ndarray
     trace: Trace
-    parted: int
 
 
 def ground(asked: Run, pair: Subject, rows: list[dict[str, Any]]) -> Ground:
@@ -220,5 +219,4 @@ def search(ground: Ground, model: Model, members: np.ndarray | None) -> Searched
     arm = next(arm for arm in ARMS if arm.name == ARM)
     rng = generator(asked.config.seed, Purpose.REPAIR, key("search"), key(ground.pair.name))
     trace = run(problem, arm.arm, members=chosen, budget=BUDGET, rng=rng)
-    everyone = able if members is None else members
-    return Searched(everyone, trace, len(everyone) - len(chosen))
+    return Searched(able if members is None else members, trace)

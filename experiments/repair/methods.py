@@ -161,10 +161,13 @@ def calibration(shop: Workshop) -> Mended:
     if not len(ids):
         raise ValueError("Expected calibration patches, got none from the split; raise the second of its fractions.")
     clean = prepare_in_parts(shop.prepared, asked.material, ids)
+    distorted = {}
+    for most in dict.fromkeys(most for most, _ in RANGES):
+        raw = drawn(asked, shop.ground.pair, ids, count=CALIBRATION_DRAWS, name="calibration", most=most)
+        distorted[most] = shop.prepared.apply(raw)
     made = {}
     for most, beyond in RANGES:
-        raw = drawn(asked, shop.ground.pair, ids, count=CALIBRATION_DRAWS, name="calibration", most=most)
-        z = np.concatenate([clean, within(clean, shop.prepared.apply(raw), beyond)])
+        z = np.concatenate([clean, within(clean, distorted[most], beyond)])
         told = f"{len(z)} inputs, doses up to {most:g} of the limits"
         made[told if beyond == np.inf else f"{told}, range widened by {beyond:g}"] = quantise.convert(
             keras.path,

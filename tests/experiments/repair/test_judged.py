@@ -14,7 +14,7 @@ from experiments.repair.judged import _chance, _found, _revealed
 def searched(members: list[int], found: dict[int, int]) -> Searched:
     """A search on the members that `found` names, with the queries to the first REVEALED of each."""
     trace: Any = SimpleNamespace(members=np.array(list(found)), revealed=np.array(list(found.values())))
-    return Searched(np.array(members), trace, len(members) - len(found))
+    return Searched(np.array(members), trace)
 
 
 def test_a_patch_that_parts_without_distortion_counts_as_found() -> None:
