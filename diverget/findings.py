@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,6 +82,18 @@ def distil(
     )
 
 
+def source_patch(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The source of a stored finding without its surroundings, (h, w, b)."""
+    margin = int(arrays["margins"].sum())
+    height, width = arrays["source"].shape[:2]
+    return arrays["source"][margin : height - margin, margin : width - margin]
+
+
+def inputs(stored: Sequence[Mapping[str, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Of stored findings: sources without their surroundings and follow-ups, (f, h, w, b) each."""
+    return np.stack([source_patch(arrays) for arrays in stored]), np.stack([arrays["follow_up"] for arrays in stored])
+
+
 def replay(
     row: Mapping[str, Any], arrays: Mapping[str, np.ndarray], models: tuple[Model, Model], sensor: Sensor
 ) -> Replay:
@@ -94,10 +106,7 @@ def replay(
     fields = [stored_field(arrays, step.relation) for step in chain]
     follow_up = distort(arrays["source"][None], chain, fields, sensor, margins=arrays["margins"].tolist())
     reference, quantised = (model.predict_proba(follow_up) for model in models)
-    margin = int(arrays["margins"].sum())
-    height, width = arrays["source"].shape[:2]
-    source = arrays["source"][None, margin : height - margin, margin : width - margin]
-    reference_source, quantised_source = (model.predict_proba(source) for model in models)
+    reference_source, quantised_source = (model.predict_proba(source_patch(arrays)[None]) for model in models)
     one = np.ones(1)
     outcome = judge(
         Evidence(

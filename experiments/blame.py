@@ -11,6 +11,7 @@ import numpy as np
 
 from diverget.advice import keep_float, recalibrate
 from diverget.blame import FINDINGS, Layer, blame
+from diverget.findings import inputs
 from diverget.models import tflite
 from diverget.models.coverage import is_lowered
 from diverget.models.deployed import Deployed
@@ -104,7 +105,9 @@ def _entry(store: Store, pair: str, findings: Sequence[Mapping[str, Any]], most:
     }
     if not chosen:
         return entry | {"note": "No findings in this run: nothing parted, so no layer is to blame."}
-    sources, follow_ups = _patches(store, chosen)
+    sources, follow_ups = inputs(
+        [store.read_arrays(row["file"], having=("source", "margins", "follow_up")) for row in chosen]
+    )
     try:
         reference, quantised = load_pair(store, pair)
         reference, said = _compared_with(store, pair, reference, quantised, follow_ups)
@@ -207,18 +210,6 @@ def _lowered(store: Store, pair: str, reference: TFLiteModel) -> TFLiteModel:
 def _row(layer: Layer) -> dict[str, Any]:
     row = asdict(layer)
     return row | {"shape": list(layer.shape), "readers": list(layer.readers)}
-
-
-def _patches(store: Store, rows: Sequence[Mapping[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
-    """Sources without their margins and follow-ups of findings, (n, h, w, b) float32 each."""
-    sources, follow_ups = [], []
-    for row in rows:
-        arrays = store.read_arrays(row["file"], having=("source", "margins", "follow_up"))
-        margin = int(arrays["margins"].sum())
-        height, width = arrays["source"].shape[:2]
-        sources.append(arrays["source"][margin : height - margin, margin : width - margin])
-        follow_ups.append(arrays["follow_up"])
-    return np.stack(sources), np.stack(follow_ups)
 
 
 def _lines(entry: Mapping[str, Any]) -> list[str]:

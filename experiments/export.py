@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from diverget.findings import source_patch
 from diverget.models.deployed import Deployed
 from diverget.models.onnx import OnnxModel
 from diverget.models.onnx_session import End, OnnxSession
@@ -215,9 +216,7 @@ def _patch(arrays: Mapping[str, np.ndarray], when: str) -> np.ndarray:
     """The raw patch (h, w, b) of a finding: its follow-up, or its source without the surroundings."""
     if when == "follow_up":
         return arrays["follow_up"]
-    margin = int(arrays["margins"].sum())
-    height, width = arrays["source"].shape[:2]
-    return arrays["source"][margin : height - margin, margin : width - margin]
+    return source_patch(arrays)
 
 
 def _tensor(details: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,8 +8,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -20,7 +18,7 @@ import numpy as np
 from diverget.models.child import Emit, run
 from diverget.models.compress.bridge import opened
 from diverget.models.keras_file import check_harmless, inspect_keras, network_digest
-from diverget.models.made import PREFIX
+from diverget.models.made import made_once
 from diverget.models.training import versions
 
 FORMAT = 1
@@ -66,29 +64,29 @@ def convert_selective(
             f"Expected finite calibration inputs for {keras_path}, got shape {z.shape} with "
             f"{np.count_nonzero(~np.isfinite(z))} values that are not; give prepared patches of the calibration blocks."
         )
-    cache.mkdir(parents=True, exist_ok=True)
     same = [FORMAT, network_digest(keras_path), versions(), z.shape, sha256(z.tobytes()).hexdigest()]
     targets = {name: cache / f"{keras_path.stem}-kept-{_key(same, tensors)}.tflite" for name, tensors in kept.items()}
     missing = {name: list(kept[name]) for name, target in targets.items() if not target.is_file()}
+
+    def make(folder: Path) -> None:
+        np.savez(folder / "arrays.npz", z=z)
+        run(
+            selective_job,
+            {
+                "keras": str(keras_path),
+                "family": found.family,
+                "trust": trust,
+                "arrays": str(folder / "arrays.npz"),
+                "choices": [[tensors, str(folder / targets[name].name)] for name, tensors in missing.items()],
+            },
+            task=f"the conversion of {keras_path} with layers left in float",
+            advice=ADVICE,
+            timeout=timeout,
+        )
+
     if missing:
-        with tempfile.TemporaryDirectory(prefix=PREFIX, dir=cache) as folder:
-            np.savez(f"{folder}/arrays.npz", z=z)
-            files = {name: f"{folder}/{number}.tflite" for number, name in enumerate(missing)}
-            run(
-                selective_job,
-                {
-                    "keras": str(keras_path),
-                    "family": found.family,
-                    "trust": trust,
-                    "arrays": f"{folder}/arrays.npz",
-                    "choices": [[missing[name], files[name]] for name in missing],
-                },
-                task=f"the conversion of {keras_path} with layers left in float",
-                advice=ADVICE,
-                timeout=timeout,
-            )
-            for name, file in files.items():
-                os.replace(file, targets[name])
+        # Two choices of the same layers are one file.
+        made_once(list({targets[name]: None for name in missing}), make)
     return targets
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from diverget.store import Damaged, Store
 from experiments.record.contents import CONTENTS, check, later
 
-ALWAYS = ("data.json", "models.json", "baseline.json", "rates.parquet", "findings.parquet")
+ALWAYS = ("data.json", "models.json", "baseline.json", "rates.parquet", "archive.parquet", "findings.parquet")
 """Files of every complete run."""
 
 WHERE_ASKED: Mapping[str, tuple[str, ...]] = {

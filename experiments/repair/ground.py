@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from diverget.arms import ARMS
+from diverget.findings import inputs
 from diverget.lockstep import Trace, eligible, run
 from diverget.models.model import Model
 from diverget.models.tflite import TFLiteModel
@@ -55,7 +57,7 @@ class Ground:
         held: (f,) bool, the findings that no repair sees.
         kept_out: ids of the assessed patches that no repair sees.
         clean: ids of the clean patches of the baseline that lie in no block of a repair.
-        drawn: (m, h, w, b) raw, random draws within the limits on such patches.
+        rated: ids of patches of such blocks, on which draws are judged.
         blocks: of the data in the repair part and held out, how many.
     """
 
@@ -67,13 +69,20 @@ class Ground:
     held: np.ndarray
     kept_out: np.ndarray
     clean: np.ndarray
-    drawn: np.ndarray
+    rated: np.ndarray
     blocks: tuple[int, int]
 
     @property
     def label(self) -> str:
         """The folder of the pair below `repair/`."""
         return self.pair.quantised.name
+
+    @cached_property
+    def drawn(self) -> np.ndarray:
+        """(m, h, w, b) raw, random draws within the limits on the patches `rated`."""
+        size = 4 * int(np.prod(self.asked.material.patch_shape))
+        count = max(1, min(DRAWS, HELD_BYTES // size) // len(self.rated))
+        return drawn(self.asked, self.pair, self.rated, count=count, name="judged")
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,12 +114,7 @@ def ground(asked: Run, pair: Subject, rows: list[dict[str, Any]]) -> Ground:
     Raises:
         ValueError: the findings lie in one block, so that none could be held out; a file of them is damaged.
     """
-    arrays = [asked.store.read_arrays(row["file"], having=FINDING_ARRAYS) for row in rows]
-    margins = [int(one["margins"].sum()) for one in arrays]
-    sources = [
-        one["source"][m : len(one["source"]) - m, m : one["source"].shape[1] - m]
-        for one, m in zip(arrays, margins, strict=True)
-    ]
+    sources, follow_ups = inputs([asked.store.read_arrays(row["file"], having=FINDING_ARRAYS) for row in rows])
     material, seed = asked.material, asked.config.seed
     ids = material.assessed
     # `patch` is the place among the assessed ones.
@@ -130,19 +134,16 @@ def ground(asked: Run, pair: Subject, rows: list[dict[str, Any]]) -> Ground:
         return some[~np.isin(material.split.blocks[some], repaired_blocks)]
 
     clean, rated = untouched(material.baseline), untouched(material.rated)
-    rated = rated if len(rated) else ids[out]
-    size = 4 * int(np.prod(material.patch_shape))
-    count = max(1, min(DRAWS, HELD_BYTES // size) // len(rated))
     return Ground(
         asked=asked,
         pair=pair,
         rows=rows,
-        follow_ups=np.stack([one["follow_up"] for one in arrays]),
-        sources=np.stack(sources),
+        follow_ups=follow_ups,
+        sources=sources,
         held=out[place],
         kept_out=ids[out],
         clean=clean if len(clean) else ids[out],
-        drawn=drawn(asked, pair, rated, count=count, name="judged"),
+        rated=rated if len(rated) else ids[out],
         blocks=(len(repaired_blocks), len(np.unique(blocks[out]))),
     )
 

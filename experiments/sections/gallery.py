@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from diverget.findings import source_patch
 from experiments.charts import close_ups, figures, pictures
 from experiments.record import Row, Run, read, spoken
 from experiments.record.card import ranked
@@ -53,10 +54,8 @@ def relations_at_work(findings: Sequence[Row]) -> list[tuple[str, int]]:
 
 
 def before_and_after(arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """The source without its margin and the follow-up, (h, w, b) each."""
-    margin = int(arrays["margins"].sum())
-    inner = slice(margin, -margin) if margin else slice(None)
-    return arrays["source"][inner, inner], arrays["follow_up"]
+    """The source without its surroundings and the follow-up, (h, w, b) each."""
+    return source_patch(arrays), arrays["follow_up"]
 
 
 def painted(run: Run, before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

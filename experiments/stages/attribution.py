@@ -10,6 +10,7 @@ import numpy as np
 from diverget import tables
 from diverget.attribution import FAR, Variation, ask, kinds, predicted
 from diverget.baseline import baseline
+from diverget.findings import inputs
 from diverget.models.deployed import Deployed, coverage, kernel_sets, runtime, under
 from diverget.models.model import Model
 from diverget.outcome import Evidence, Outcome
@@ -142,14 +143,6 @@ def speaks(variation: Variation, clean: Sequence[Mapping[str, Any]]) -> bool:
     own = [row["agreement"] for row in mine if row["own"]]
     there = [row["agreement"] for row in mine if row["kernels"] == variation.setting]
     return not (own and there) or there[0] >= own[0] - FAR
-
-
-def inputs(stored: Sequence[Mapping[str, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Sources without their surroundings and follow-ups, (f, h, w, b) each."""
-    margins = [int(arrays["margins"].sum()) for arrays in stored]
-    sources = [arrays["source"] for arrays in stored]
-    inner = [s[m : s.shape[0] - m, m : s.shape[1] - m] for s, m in zip(sources, margins, strict=True)]
-    return np.stack(inner), np.stack([arrays["follow_up"] for arrays in stored])
 
 
 def seen_of(pair: Pair, stored: Sequence[Mapping[str, np.ndarray]]) -> Evidence:

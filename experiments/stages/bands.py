@@ -11,10 +11,11 @@ import numpy as np
 from diverget import tables
 from diverget.attribution import predicted
 from diverget.bands import groups, restored, shares, undone
+from diverget.findings import inputs
 from diverget.outcome import Outcome, judge
 from experiments.pairs import Pair, Subjects
 from experiments.stages import Run
-from experiments.stages.attribution import inputs, seen_of
+from experiments.stages.attribution import seen_of
 
 MOST = 200
 """Findings of a pair that are asked about, the mildest: a share of them is known to 7 points (1 / sqrt(200))."""
