@@ -7,6 +7,7 @@ The store is the run: what is in it is not computed again, and the report reads 
 from __future__ import annotations
 
 import json
+import lzma
 import math
 import os
 import platform
@@ -22,6 +23,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+
+NO_ARRAYS = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, KeyError, RuntimeError, MemoryError,
+)  # fmt: skip
+"""What NumPy and zipfile raise of an .npz that is damaged, `OSError` besides."""
 
 
 @contextmanager
@@ -111,11 +118,15 @@ class Store:
         """
         try:
             return json.loads(self.path(name).read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            where = f"line {error.lineno}" if isinstance(error, json.JSONDecodeError) else f"byte {error.start}"
-            raise Damaged(
-                f"Expected JSON in {self.path(name)}, got damage at {where}", "remove that file and run again."
-            ) from error
+        except json.JSONDecodeError as error:
+            where = f"damage at line {error.lineno}"
+        except UnicodeDecodeError as error:
+            where = f"damage at byte {error.start}"
+        except RecursionError:
+            where = "too many levels"
+        except ValueError:
+            where = "a number of too many digits"
+        raise Damaged(f"Expected JSON in {self.path(name)}, got {where}", "remove that file and run again.")
 
     def write_table(self, name: str, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> None:
         """`rows` as Parquet. The same rows give the same bytes."""
@@ -131,7 +142,12 @@ class Store:
         """
         try:
             rows: list[dict[str, Any]] = pq.read_table(self.path(name)).to_pylist()
-        except pa.ArrowInvalid as error:
+        except FileNotFoundError:
+            raise
+        # A flipped byte may read as a type, an encoding or a compression that there is not.
+        except (pa.ArrowException, ValueError, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # The disk, and not the file.
             raise Damaged(
                 f"Expected Parquet in {self.path(name)}, got damage", "remove that file and run again."
             ) from error
@@ -152,7 +168,10 @@ class Store:
         try:
             with np.load(self.path(name), allow_pickle=False) as stored:
                 arrays = dict(stored)
-        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError) as error:
+        # A flipped byte may read as another compression, as a password, or as a size that there is not.
+        except (*NO_ARRAYS, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # The disk, and not the file.
             raise Damaged(f"Expected arrays in {self.path(name)}, got damage ({error})", way_out) from error
         lacking = [key for key in having if key not in arrays]
         if lacking:

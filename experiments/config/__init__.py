@@ -21,7 +21,8 @@ Origins = Mapping[Place, str]
 
 PLAINLY = {
     r"^integer$": "a whole number",
-    r"^(number|list|tuple)$": r"a \1",
+    r"^number$": "a number",
+    r"^(list|tuple)$": "a list in brackets",
     r"^string$": "a text",
     r"^boolean$": "true or false",
     r"^dictionary( or instance of \w+)?$": "keys with values",

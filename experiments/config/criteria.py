@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Mapping, Sequence
@@ -37,11 +38,17 @@ FAMILIES = {
 }
 """Metrics with a place for a name."""
 
+SPANS = {
+    "accuracy_drop": (-1.0, 1.0),
+    "findings": (0.0, math.inf),
+}
+"""By the first word of a metric, what it lies between, where that is not 0 to 1 as of a share or a severity."""
+
 UNMEASURED = {
     "accuracy_drop": "nothing is labelled",
     "revealed_rate": "it was not drawn, or too few draws or blocks count",
     "findings": "`attribution` is switched off",
-    "minimal_severity": "the config has no `patchwise` on the run's own tier and limits",
+    "minimal_severity": "the config has no `patchwise` by an arm of chains on the run's own tier and limits",
     "boundary_gap": "the config has no `gaps`, or no ray is left by both models",
 }
 """By the first word of a metric, why it has no value."""
@@ -96,7 +103,8 @@ def parse(text: str, *, level: str = "fail") -> Criterion:
     """The criterion that `text` states.
 
     Raises:
-        ValueError: it is no `metric <= number`, or the metric is unknown; the nearest known one is told.
+        ValueError: it is no `metric <= number`; the metric is unknown, and the nearest known one is told; or the
+            bound lies where the metric never comes to, so that it would always or never be met.
     """
     match = re.fullmatch(r"\s*([\w.]+)\s*(<=|>=|<|>)\s*([-+.\deE]+)\s*", text)
     if match is None:
@@ -109,6 +117,12 @@ def parse(text: str, *, level: str = "fail") -> Criterion:
         bound = float(number)
     except ValueError:
         raise ValueError(f"expected a number at the end of {text!r}, got {number!r}") from None
+    low, high = SPANS.get(metric.partition(".")[0], (0.0, 1.0))
+    if not (math.isfinite(bound) and low <= bound <= high):
+        raise ValueError(
+            f"expected a bound between {low:g} and {high:g}, where every value of {metric} lies, got {number} in "
+            f"{text!r}; correct it" + (f" (5 % is {0.05:g})" if high == 1 else "")
+        )
     return Criterion(" ".join(text.split()), metric, sign, bound, level)
 
 

@@ -118,7 +118,10 @@ class RunConfig(Strict):
             ({"space", "relations", "tier"}, self._of_space),
             ({"search", "limits"}, self._of_search),
             ({"relations", "tier"}, self._of_bounds),
-            ({"criteria", "patchwise", "gaps", "attribution"}, self._of_criteria),
+            (
+                {"criteria", "patchwise", "gaps", "attribution", "rates", "space", "relations", "tier", "limits"},
+                self._of_criteria,
+            ),
         )
         return [fault for keys, check in checks if not keys & set(without) for fault in check()]
 
@@ -126,13 +129,35 @@ class RunConfig(Strict):
         """A metric that this config never measures cannot be met."""
         for number, criterion in enumerate(self.asked_criteria):
             metric = criterion.metric
-            if (
-                (metric == "minimal_severity.median" and self.patchwise is None)
-                or (metric == "boundary_gap.median" and self.gaps is None)
-                or (metric.startswith("findings.") and not self.attribution)
-            ):
-                why = UNMEASURED[metric.partition(".")[0]]
+            why = self._unmeasured(metric)
+            if why is not None:
                 yield ("criteria", number), f"expected metrics that this run measures, got {metric!r}: {why}"
+
+    def _unmeasured(self, metric: str) -> str | None:
+        """Why no run of this config has a value of `metric`; None where it may have one."""
+        first, _, rest = metric.partition(".")
+        missed = (
+            (metric == "minimal_severity.median" and not self._walks_own_rung())
+            or (metric == "boundary_gap.median" and self.gaps is None)
+            or (metric.startswith("findings.") and not self.attribution)
+        )
+        if missed:
+            return UNMEASURED[first]
+        if first != "revealed_rate":
+            return None
+        tier, _, relation = rest.removesuffix(".upper").partition(".")
+        if tier not in self.rates.tiers:
+            return f"`rates.tiers` is {', '.join(self.rates.tiers)}"
+        names = [entry.name for entry in self.relations]
+        return f"its relations are {', '.join(names)}" if relation and relation not in names else None
+
+    def _walks_own_rung(self) -> bool:
+        """Whether an arm that moves through chains searches every patch under the run's own tier and limits."""
+        return (
+            self.patchwise is not None
+            and any(arm.natural for arm in self.patchwise.chosen)
+            and self.own_rung.name in {rung.name for rung in self.rungs}
+        )
 
     def _of_data(self) -> Iterable[Fault]:
         if (self.scene is None) == (self.images is None):

@@ -161,12 +161,18 @@ def test_the_published_schema_is_what_the_command_writes(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("more", "metric"),
     [
-        ("patchwise: null", "minimal_severity.median"),
-        ("gaps: null", "boundary_gap.median"),
-        ("attribution: false", "findings.kernel"),
+        ("patchwise=null", "minimal_severity.median"),
+        ("patchwise={ladder: [{tier: in_spec, limits: {psnr: 33}}]}", "minimal_severity.median"),
+        ("patchwise={arms: [dflare_uniform, diffchaser]}", "minimal_severity.median"),
+        ("rates.tiers=[stress]", "revealed_rate.in_spec.upper"),
+        ("rates.tiers=[stress]", "revealed_rate.in_spec"),
+        ("rates.tiers=[stress]", "revealed_rate.in_spec.brightness.upper"),
+        ("tier=stress", "revealed_rate.stress.haze"),
+        ("gaps=null", "boundary_gap.median"),
+        ("attribution=false", "findings.kernel"),
     ],
 )
 def test_criteria_that_the_run_never_measures_are_refused(tmp_path: Path, more: str, metric: str) -> None:
-    written = CONFIG + f"{more}\ncriteria: ['agreement >= 0.9', '{metric} <= 1']\n"
+    written = CONFIG + f"criteria: ['agreement >= 0.9', '{metric} <= 1']\n"
     with pytest.raises(ConfigError, match=rf"criteria\.1.*got '{metric}'"):
-        load(write(tmp_path, written))
+        load(write(tmp_path, written), overrides=[more])
