@@ -6,6 +6,7 @@ The store is the run: what is in it is not computed again, and the report reads 
 
 from __future__ import annotations
 
+import io
 import json
 import lzma
 import math
@@ -24,11 +25,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-
 NO_ARRAYS = (
-    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, KeyError, RuntimeError, MemoryError,
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, KeyError, MemoryError, OSError, RuntimeError, ValueError,
 )  # fmt: skip
-"""What NumPy and zipfile raise of an .npz that is damaged, `OSError` besides."""
+"""What NumPy and zipfile raise of the bytes of an .npz that is damaged."""
 
 
 @contextmanager
@@ -140,14 +140,11 @@ class Store:
         Raises:
             Damaged: it is.
         """
+        content = self.path(name).read_bytes()
         try:
-            rows: list[dict[str, Any]] = pq.read_table(self.path(name)).to_pylist()
-        except FileNotFoundError:
-            raise
+            rows: list[dict[str, Any]] = pq.read_table(pa.BufferReader(content)).to_pylist()
         # A flipped byte may read as a type, an encoding or a compression that there is not.
         except (pa.ArrowException, ValueError, OSError) as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise  # The disk, and not the file.
             raise Damaged(
                 f"Expected Parquet in {self.path(name)}, got damage", "remove that file and run again."
             ) from error
@@ -165,13 +162,12 @@ class Store:
             Damaged: it is, or lacks one of them.
         """
         way_out = "remove that run's folder and run again."
+        content = self.path(name).read_bytes()
         try:
-            with np.load(self.path(name), allow_pickle=False) as stored:
+            with np.load(io.BytesIO(content), allow_pickle=False) as stored:
                 arrays = dict(stored)
         # A flipped byte may read as another compression, as a password, or as a size that there is not.
-        except (*NO_ARRAYS, OSError) as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise  # The disk, and not the file.
+        except NO_ARRAYS as error:
             raise Damaged(f"Expected arrays in {self.path(name)}, got damage ({error})", way_out) from error
         lacking = [key for key in having if key not in arrays]
         if lacking:
