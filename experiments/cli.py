@@ -154,10 +154,17 @@ def report(
         Path | None, typer.Option("--picture", help="draw the mildest finding as well: .svg or .png")
     ] = None,
 ) -> None:
-    """Write card.json and report.html anew from a run directory. Loads no model."""
+    """Write card.json and report.html anew from a run directory, or the page of a sweep or a study. Loads no model."""
     from experiments.report import picture, render
+    from experiments.study.page import render_study
+    from experiments.sweep.page import render_sweep
 
     with _told():
+        for file, render_page in (("sweep.json", render_sweep), ("study.json", render_study)):
+            if (run_directory / file).is_file() and drawn is None:
+                render_page(run_directory)
+                typer.echo(run_directory / "report.html")
+                return
         _require_run(run_directory)
         render(run_directory)
         typer.echo(run_directory / "report.html")
@@ -276,6 +283,9 @@ def export(
 
 
 def _require_run(place: Path) -> None:
+    from experiments.record import refuse_page
+
+    refuse_page(place)
     if not (place / "manifest.json").is_file():
         raise ValueError(
             f"Expected a run directory with a manifest.json, got {str(place)!r}; name a folder under runs/."

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from experiments.bad_input import BAD_INPUT, NOT_MET, told
+from experiments.executors.slurm import HERE
 
 ENGINES = ("serial", "processes", "dask", "slurm")
 
@@ -22,7 +23,13 @@ def sweep(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show every cell and its cost; run nothing")] = False,
     engine: Annotated[str, typer.Option("--engine", help=" | ".join(ENGINES))] = "serial",
     processes: Annotated[
-        int | None, typer.Option("--processes", min=1, help="cells at a time; without, one a core", show_default=False)
+        int | None,
+        typer.Option(
+            "--processes",
+            min=1,
+            help="cells at a time; without, one a core, or 256 on Slurm",
+            show_default=False,
+        ),
     ] = None,
     address: Annotated[
         str | None, typer.Option("--address", help="dask: of a scheduler; slurm: `local` tries it here")
@@ -54,7 +61,7 @@ def sweep(
         if dry_run:
             shown = Screen(Console(stderr=True, soft_wrap=True))
             for line in sweep_lines(
-                asked, out, shown, engine=engine, processes=processes_of(engine, processes), address=address
+                asked, out, shown, engine=engine, processes=processes_of(engine, processes, address), address=address
             ):
                 typer.echo(line)
             return
@@ -82,13 +89,14 @@ def _refuse_idle(engine: str, processes: int | None, address: str | None, slurm:
     idle = {
         "--processes": processes is not None and engine == "serial",
         "--address": address is not None and engine not in ("dask", "slurm"),
-        "--slurm": bool(slurm) and engine != "slurm",
+        "--slurm": bool(slurm) and (engine != "slurm" or address == HERE),
     }
     for option, so in idle.items():
         if so:
+            beside = f"--engine {engine}" + (f" --address {address}" if address is not None else "")
             raise ValueError(
-                f"Expected no {option} beside --engine {engine}, got it, and it would do nothing; leave it out, or "
-                "choose another engine."
+                f"Expected no {option} beside {beside}, got it, and it would do nothing; leave it out, or choose "
+                "another engine."
             )
 
 

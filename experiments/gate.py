@@ -165,8 +165,11 @@ def gate(
         report: where to write a JUnit report.
 
     Raises:
-        ValueError, OSError: the run is not finished, no criteria are asked, or one cannot be read.
+        ValueError, OSError: the run is not finished, no criteria are asked, one cannot be read, or another file stands
+            where the JUnit report shall.
     """
+    if report is not None:
+        _refuse_other_file(report)
     run = read(run_dir)
     if not run.complete:
         raise ValueError(
@@ -184,9 +187,27 @@ def gate(
         )
     judged = judge(run, asked)
     if report is not None:
-        report.parent.mkdir(parents=True, exist_ok=True)
-        report.write_text(_junit(run, judged), encoding="utf-8")
+        with appearing(report) as temporary:
+            temporary.write_text(_junit(run, judged), encoding="utf-8")
     return judged
+
+
+def _refuse_other_file(report: Path) -> None:
+    """Return when nothing stands at `report`, or a JUnit report.
+
+    Raises:
+        ValueError: something else does.
+    """
+    if not report.exists():
+        return
+    if report.is_file():
+        with open(report, "rb") as file:
+            if b"<testsuites" in file.read(1000):
+                return
+    raise ValueError(
+        f"Expected a new file or a JUnit report to replace at {report}, got something else, which stays as it is; name "
+        "another file after --junit."
+    )
 
 
 def _junit(run: Run, judged: Judged) -> str:

@@ -47,6 +47,8 @@ KINDS = {
 """What a file may be, by the command that starts it."""
 
 
+RELATIONS = "relations"
+
 HOLDERS = ("scene", "images", "references", "quantisations")
 """The keys of a config under which files are named."""
 
@@ -89,7 +91,7 @@ def load(
         elif place in origins:
             known.setdefault(place, origins[place])
     for key, value in put.items():
-        _put(tree, key, deepcopy(value), f"{key}={value!r}")
+        _put(tree, key, deepcopy(value), origins.get(tuple(key.split(".")), str(path)))
         _set_anew(known, tuple(key.split(".")), origins, "set anew")
     for override in overrides:
         _set(tree, override)
@@ -298,37 +300,40 @@ def _set(tree: dict[str, Any], override: str) -> None:
         raise ConfigError(f"Expected a YAML value in --set {override[:60]!r}, got: {error}") from error
     if key.split(".")[-1] in PATH_KEYS and isinstance(value, str):
         value = str(Path.cwd() / value)
-    _put(tree, key, value, override)
+    _put(tree, key, value, f"--set {override[:60]}")
 
 
-def _put(tree: dict[str, Any], key: str, value: Any, override: str) -> None:
+def _put(tree: dict[str, Any], key: str, value: Any, origin: str) -> None:
     *parents, last = key.split(".")
     if len(parents) > MOST_LEVELS:
-        raise ConfigError(f"Expected at most {MOST_LEVELS} levels in --set {override[:60]!r}, got {len(parents) + 1}.")
+        raise ConfigError(f"{origin}: expected at most {MOST_LEVELS} levels in {key[:60]}, got {len(parents) + 1}")
     place: Any = tree
     for depth, parent in enumerate(parents):
-        place = _step(place, parent, override, ".".join(parents[: depth + 1]))
+        place = _step(place, parent, origin, ".".join(parents[: depth + 1]))
     if isinstance(place, list):
-        place[_position(place, last, override, key)] = value
+        place[_position(place, last, origin, key)] = value
     else:
         place[last] = value
 
 
-def _step(place: Any, key: str, override: str, where: str) -> Any:
+def _step(place: Any, key: str, origin: str, where: str) -> Any:
     if isinstance(place, list):
-        child = place[_position(place, key, override, where)]
+        child = place[_position(place, key, origin, where)]
     else:
         child = place.get(key)
         if child is None:
             child = place[key] = {}
     if not isinstance(child, (dict, list)):
-        raise ConfigError(f"Expected `{where}` in --set {override!r} to hold keys of its own, got {child!r}.")
+        raise ConfigError(f"{origin}: expected {where} to hold keys of its own, got {child!r}; correct the key")
     return child
 
 
-def _position(place: list[Any], key: str, override: str, where: str) -> int:
+def _position(place: list[Any], key: str, origin: str, where: str) -> int:
     if not key.isdecimal() or int(key) >= len(place):
-        raise ConfigError(f"Expected a position 0 to {len(place) - 1} at {where} in --set {override!r}, got {key!r}.")
+        told = f"{origin}: expected a position 0 to {len(place) - 1} in {where}, got {key!r}; count from 0"
+        if where.startswith(f"{RELATIONS}."):
+            told += f", or, in a sweep, name the bounds of one param: {RELATIONS}.<relation>.<param>"
+        raise ConfigError(told)
     return int(key)
 
 

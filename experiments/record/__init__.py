@@ -169,7 +169,22 @@ def read(run_dir: Path) -> Run:
         return _read(store)
 
 
+def refuse_page(place: Path) -> None:
+    """Return where `place` is no folder of the page of several runs.
+
+    Raises:
+        ValueError: it is.
+    """
+    for file, kind in (("sweep.json", "sweep"), ("study.json", "study")):
+        if (place / file).is_file():
+            raise ValueError(
+                f"Expected the directory of one run, got {place}, the page of a {kind}; its runs lie beside "
+                f"it, and {file} names them."
+            )
+
+
 def _read(store: Store) -> Run:
+    refuse_page(store.root)
     if not store.has("manifest.json"):
         raise FileNotFoundError(
             f"Expected a run directory with manifest.json, got {store.root}: name a directory below runs/, "

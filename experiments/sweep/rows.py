@@ -194,28 +194,21 @@ def _in_order(rows: Sequence[Row], keys: Sequence[str]) -> list[Row]:
 
 
 def median_of(rows: Sequence[Row], keys: Sequence[str]) -> dict[str, Any]:
-    """One row for repeats: the medians of what was measured, and the range of each rate in place of its interval.
+    """One row for repeats: the medians of what was measured, those of both ends of each rate's interval among them.
 
     Args:
         keys: what the repeats share.
     """
     first = rows[0]
     found = {**first, "repeats": len(rows), "values": {k: v for k, v in first["values"].items() if k in keys}}
-    for name in ("agreement", "accuracy_drop", "findings", "minimal_severity"):
-        found[name] = _of(np.median, rows, name)
-    for tier in TIERS:
-        rate = f"revealed_rate.{tier}"
-        found |= {rate: _of(np.median, rows, rate)}
-        found |= {f"{rate}.lower": _of(np.min, rows, rate), f"{rate}.upper": _of(np.max, rows, rate)}
+    rates = [f"revealed_rate.{tier}{end}" for tier in TIERS for end in ("", ".lower", ".upper")]
+    for name in ("agreement", "accuracy_drop", "findings", "minimal_severity", *rates):
+        measured = [row[name] for row in rows if row[name] is not None]
+        found[name] = float(np.median(measured)) if measured else None
     missed = sum(row["criteria_met"] is False for row in rows)
     stated = any(row["criteria_met"] is not None for row in rows)
     found |= {"criteria_met": not missed if stated else None, "criteria_missed": f"{missed} of {len(rows)} miss some"}
     return found
-
-
-def _of(what: Any, rows: Sequence[Row], name: str) -> float | None:
-    values = [row[name] for row in rows if row[name] is not None]
-    return float(what(values)) if values else None
 
 
 def table(rows: Sequence[Row], keys: Sequence[str]) -> pa.Table:

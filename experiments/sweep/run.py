@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from diverget.store import Held, Store
+from diverget.store import Damaged, Held, Store
 from experiments.executors import EXECUTORS, Asked, Done, Job
 from experiments.executors.executor import cores
 from experiments.executors.job import job_of
@@ -64,11 +64,11 @@ def workers_of(engine: str, processes: int, address: str | None) -> int | None:
     return max(1, cores() // processes) if here else None
 
 
-def processes_of(engine: str, asked: int | None) -> int:
+def processes_of(engine: str, asked: int | None, address: str | None = None) -> int:
     """How many cells are carried out at a time."""
     if engine == "serial":
         return 1
-    return asked or (ARRAY if engine == "slurm" else cores())
+    return asked or (ARRAY if engine == "slurm" and address != HERE else cores())
 
 
 def sweep_lines(
@@ -105,7 +105,7 @@ def sweep_lines(
     yield (
         f"{plural(len(sweep.cells), 'cell')}, {count(done)} complete; {count(sum(c.queries for c in told.values()))} "
         f"queries at most, about {seconds(whole)} with {count(processes)} at a time; training and conversion come on "
-        f"top, each network once, then from {out / 'cache'}"
+        f"top, each network once, then from {out / 'cache'}, and some seconds a cell to start, to shrink and to report"
     )
 
 
@@ -146,6 +146,23 @@ def note(sweep: Sweep, out: Path, stuck: Mapping[str, Done], damaged: Mapping[st
     return store.root
 
 
+def _replaced(sweep: Sweep, out: Path) -> Iterator[str]:
+    """A line where the page of another sweep of this name is about to make room for that of this one."""
+    store = Store(sweep.directory(out))
+    if not store.has("sweep.json"):
+        return
+    try:
+        before = {cell["digest"] for cell in store.read_json("sweep.json")["cells"]}
+    except (Damaged, KeyError, TypeError):
+        return  # It is written anew.
+    gone = before - {cell.digest for cell in sweep.cells}
+    if gone:
+        yield (
+            f"{store.root} showed {plural(len(gone), 'cell')} that this sweep does not have: their runs stay, its page "
+            "and tables are replaced; give this sweep another `name` to keep both"
+        )
+
+
 def state_of(cell: Cell, out: Path, stuck: Mapping[str, Done], damaged: Mapping[str, str]) -> str:
     """How a cell stands, given those that did not come to their end, and those that are damaged."""
     if cell.name not in stuck:
@@ -173,11 +190,13 @@ def carry_out(
     """
     from experiments.sweep.page import render_sweep
 
-    at_a_time = processes_of(engine, processes)
+    at_a_time = processes_of(engine, processes, address)
     workers = workers_of(engine, at_a_time, address)
     with looking(screen) as looked:
         told = costs(sweep, out, workers=workers or sweep.cells[0].config.workers, looked=looked)
     for line in same_cells(sweep):
+        screen.say(line)
+    for line in _replaced(sweep, out):
         screen.say(line)
     place = note(sweep, out, {})
     jobs = [_job(cell, out, place, workers) for cell in sweep.cells if cell.name in told]

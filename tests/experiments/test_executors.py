@@ -214,6 +214,10 @@ def test_a_job_that_must_stop_is_queued_again() -> None:
         (("--engine", "slurm", "--address", "there"), "Expected no --address beside --engine slurm"),
         (("--engine", "slurm", "--slurm", "partition"), "Expected --slurm KEY=VALUE"),
         (("--engine", "dask", "--slurm", "partition=x"), "Expected no --slurm beside --engine dask"),
+        (
+            ("--engine", "slurm", "--address", "local", "--slurm", "partition=x"),
+            "Expected no --slurm beside --engine slurm --address local",
+        ),
         (("--engine", "serial", "--processes", "2"), "Expected no --processes beside --engine serial"),
         (("--engine", "ray"), "Expected one of serial, processes, dask, slurm"),
     ],

@@ -75,13 +75,13 @@ def test_metrics_are_those_counted_by_hand(finished: Path) -> None:
 
 def test_the_gate_judges_without_touching_the_run(finished: Path, tmp_path: Path) -> None:
     before = content(finished)
-    done = diverget("gate", finished, "--criterion", "agreement >= 2", "--criterion", "warn: agreement >= 3",
+    done = diverget("gate", finished, "--criterion", "agreement >= 1", "--criterion", "warn: agreement > 1",
                     "--junit", tmp_path / "deep" / "junit.xml")  # fmt: skip
     assert done.returncode == 1, done.stderr
     lines = done.stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["PASS", "FAIL", "WARN", "verdict:"]
     assert lines[-1] == "verdict: fail"
-    assert "Expected agreement >= 2 of float/int8, got 0." in done.stdout
+    assert "Expected agreement >= 1 of float/int8, got 0." in done.stdout
     assert (tmp_path / "deep" / "junit.xml").exists()
     assert content(finished) == before
 
@@ -200,6 +200,18 @@ def test_junit_has_a_case_a_criterion_and_pair_and_the_control(finished: Path) -
     assert (suite.findtext("testcase/system-out") or "").startswith("WARNING: Expected findings <= 0")
     gate(finished, report=finished.parent / "again.xml")
     assert (finished.parent / "again.xml").read_text(encoding="utf-8") == text
+
+
+def test_a_junit_report_replaces_nothing_but_its_like(finished: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "manifest.json"
+    mine.write_text("{}")
+    for place in (mine, tmp_path):
+        done = CliRunner().invoke(app, ["gate", str(finished), "--junit", str(place)])
+        assert done.exit_code == 2 and "Expected a new file or a JUnit report to replace" in done.output
+    assert mine.read_text() == "{}"
+    gate(finished, report=tmp_path / "new" / "junit.xml")
+    gate(finished, report=tmp_path / "new" / "junit.xml", texts=["findings <= 7"])
+    assert "findings &lt;= 7" in (tmp_path / "new" / "junit.xml").read_text(encoding="utf-8")
 
 
 def test_junit_escapes_and_tells_value_and_bound() -> None:

@@ -16,11 +16,12 @@ from typer.testing import CliRunner
 from diverget.store import Store
 from experiments.cli import app
 from experiments.executors import Asked, Done, Job, job
+from experiments.executors.executor import cores
 from experiments.progress import Screen
 from experiments.sweep import Cell, Sweep, load_sweep
 from experiments.sweep import costs as sweep_costs
 from experiments.sweep import run as sweep_run
-from experiments.sweep.run import Ended, carry_out, ended_in_words
+from experiments.sweep.run import ARRAY, Ended, carry_out, ended_in_words, processes_of
 from tests.experiments import fake_cells, sweeps
 from tests.experiments.small import CONFIG, write
 
@@ -59,6 +60,21 @@ def test_complete_cells_are_judged_by_the_criteria_that_stand_in_the_file(tmp_pa
         assert found["asked"] == [{"fail": "agreement >= 1.0"}] and not found["criteria_met"]
         assert "agreement &gt;= 1.0" in (out / cell.folder / "report.html").read_text()
     assert "agreement &gt;= 1.0" in (ended.place / "report.html").read_text()
+
+
+def test_only_a_cluster_is_asked_for_more_cells_than_there_are_cores() -> None:
+    assert processes_of("slurm", None) == ARRAY > cores()
+    for engine, address in (("slurm", "local"), ("processes", None), ("dask", None)):
+        assert processes_of(engine, None, address) == cores()
+    assert processes_of("slurm", 3, "local") == 3 and processes_of("serial", None) == 1
+
+
+def test_a_sweep_that_takes_the_place_of_another_of_its_name_says_so(tmp_path: Path) -> None:
+    out, (old, new) = tmp_path / "out", (sweep_of(tmp_path), sweep_of(tmp_path, swept=ONE))
+    for cell in old.cells:
+        fake_cells.complete(cell, out, findings=0)
+    assert "are replaced" not in carried_out(old, out)[1] + carried_out(old, out)[1]
+    assert f"showed {len(old.cells) - 1} cell" in carried_out(new, out)[1]
 
 
 @pytest.mark.parametrize("content", [b"[]", b"3", b"{}", b'{"complete": tr', b"\xff\xfe", b""])

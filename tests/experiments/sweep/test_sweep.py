@@ -161,7 +161,7 @@ def test_the_example_has_24_cells() -> None:
     [
         ("  {}\n", "expected `grid`, `zip` or `cells`"),
         ("  grid: {seed: []}\n", "expected values of `seed` in `grid`, got an empty list"),
-        ("  grid: {seed: 3}\n", "grid.seed: expected a"),
+        ("  grid: {seed: 3}\n", "grid.seed: expected a list in brackets, got '3'"),
         ("  zip: {seed: [1, 2], tier: [stress]}\n", "lists of one length in `zip`, got seed 2, tier 1"),
         ("  cells: []\n", "expected in `cells` mappings of keys to values, got an empty list"),
         ("  cells: [{}]\n", "got an entry without keys"),
@@ -169,6 +169,8 @@ def test_the_example_has_24_cells() -> None:
         ("  grid: {seed: [1]}\n  zip: {seed: [2]}\n", "got `seed` in `grid` and in `zip`"),
         ("  grid: {search: [{budget: 960}], search.budget: [960]}\n", "got `search.budget` inside `search`"),
         ("  grid: {sweep.grid: [1]}\n", "a sweep is not swept"),
+        ("  grid: {scene.patch.x: [1]}\n", ": expected scene.patch to hold keys of its own, got 5"),
+        ("  grid: {relations.stripes: [{}]}\n", "got 'stripes'; count from 0, or, in a sweep, name the bounds of one"),
         ("  grid: {relations.gausian_noise.level: [[0, 0.1]]}\n", "did you mean `relations.gaussian_noise`?"),
         (f"  grid: {{seed: {list(range(400))}, workers: {[1] * 400}}}\n", "at most 100,000 cells"),
     ],
@@ -340,3 +342,11 @@ def test_a_missing_file_is_told_with_the_key_and_the_line_of_the_swept_value(tmp
         f"small.yaml:{line}: quantisations.0.path: expected a file at {tmp_path.resolve() / 'gone.tflite'}, got none"
     )
     assert where in done.stderr
+
+
+def test_the_page_of_a_sweep_is_written_anew_by_its_folder(tmp_path: Path) -> None:
+    place = note(read(tmp_path, "  grid: {seed: [0, 1]}\n"), tmp_path / "out", {})
+    done = CliRunner().invoke(app, ["report", str(place)])
+    assert done.exit_code == 0 and (place / "report.html").is_file()
+    refused = CliRunner().invoke(app, ["gate", str(place), "--criterion", "agreement >= 0.9"])
+    assert refused.exit_code == 2 and "the page of a sweep; its runs lie" in refused.output
