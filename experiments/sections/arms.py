@@ -14,6 +14,7 @@ from experiments.sections.page import Alert, Plot, Section
 from experiments.statistics.derived import ours
 from experiments.statistics.trials import (
     BETTER,
+    MEASURES,
     NO_BETTER,
     RANDOM,
     WORSE,
@@ -75,7 +76,7 @@ def table(cell: Cell) -> list[dict[str, Any]]:
 
 def _row(trial: Trial, tested: Mapping[tuple[str, str], Against]) -> dict[str, Any]:
     told = summary(trial)
-    against = {measure: tested.get((trial.arm, measure)) for measure in ("queries", "severity")}
+    against = {measure: tested.get((trial.arm, measure)) for measure in MEASURES}
     return {
         "arm": trial.label,
         "natural": trial.natural,
@@ -178,24 +179,29 @@ def block(cell: Cell, name: str, controls: Sequence[Cell], look: dict[str, Look]
 
 
 def in_words(cell: Cell) -> str:
-    """What the tests of a cell say: which arms beat random in queries, which do not, which random beats."""
+    """What the tests of a cell say of the queries to a REVEALED, and to any disagreement."""
     if cell.arm(RANDOM) is None:
         return "The arm random did not take part, so no arm is shown to be better than chance."
+    within = f"Within {count(cell.budget)} queries a patch,"
+    return (
+        f"{within} {_compared(cell, 'queries', 'a REVEALED')} {within} {_compared(cell, 'apart', 'any disagreement')}"
+    )
+
+
+def _compared(cell: Cell, measure: str, reached: str) -> str:
+    """Which arms need fewer queries than random until `reached`, than which random needs fewer, and where neither was
+    shown."""
     said: dict[str, list[str]] = {}
     for against in cell.tested.values():
-        if against.measure == "queries":
+        if against.measure == measure:
             said.setdefault(against.words, []).append(against.arm)
-    told = f"Within {count(cell.budget)} queries a patch"
-    parts = []
-    if BETTER in said:
-        need = "needs" if len(said[BETTER]) == 1 else "need"
-        parts.append(f"{told}, {listed(said[BETTER], most=12)} {need} fewer queries to a REVEALED than random.")
-    else:
-        parts.append(f"{told}, no arm needs fewer queries to a REVEALED than random.")
+    ahead = said.get(BETTER, [])
+    need = "need" if len(ahead) > 1 else "needs"
+    parts = [f"{listed(ahead, most=12) if ahead else 'no arm'} {need} fewer queries to {reached} than random."]
+    if WORSE in said:
+        parts.append(f"Random needs fewer than {listed(said[WORSE], most=12)}.")
     if NO_BETTER in said:
         parts.append(f"No difference from random was shown for {listed(said[NO_BETTER], most=12)}.")
-    if WORSE in said:
-        parts.append(f"Random is better than {listed(said[WORSE], most=12)}.")
     return " ".join(parts)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiments.statistics.trials import DIFFCHASER, MOST, RANDOM, SHIPPED, Cell, Trial, median_severity
+from experiments.statistics.trials import DIFFCHASER, MEASURES, MOST, RANDOM, SHIPPED, Cell, Trial, median_severity
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ WORDS = {
         True,
     ),
     "a12_queries": ("A12 against random in queries to the first REVEALED", True),
+    "a12_apart": ("A12 against random in queries to the first disagreement", True),
     "a12_severity": ("A12 against random in the mildest severity", True),
     "severity_to_random": ("median mildest severity over that of random with its whole budget", False),
 }
@@ -67,7 +68,7 @@ def derived(cells: Sequence[Cell], arm: str) -> list[Derived]:
     for prefix, reached in (("queries", "revealed"), ("disagreement_queries", "apart")):
         values[f"{prefix}_to_diffchaser"] = _queries(cells, arm, DIFFCHASER, reached)
         values[f"{prefix}_to_dflare_as_shipped"] = _queries(cells, arm, (SHIPPED,), reached)
-    for measure in ("queries", "severity"):
+    for measure in MEASURES:
         values[f"a12_{measure}"] = _effects(cells, arm, measure)
     ratio, of, missed = _severities(cells, arm)
     values["severity_to_random"] = ratio, of

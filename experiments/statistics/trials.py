@@ -214,7 +214,8 @@ class Against:
     """One arm against random within equal queries, repeat by repeat.
 
     Attributes:
-        measure: `queries` to the first REVEALED, or `severity` of the mildest REVEALED.
+        measure: one of `MEASURES`: `queries` to the first REVEALED, those to the first disagreement of any kind
+            (`apart`), or `severity` of the mildest REVEALED.
         a12: the mean over repeats; above 0.5 the arm is better than random.
         p, adjusted: of the Mann-Whitney tests of the repeats (`repeated`), and after Holm over all tests of the cell.
     """
@@ -235,6 +236,7 @@ class Against:
 
 MEASURES: Mapping[str, Callable[[Trial], np.ndarray]] = {
     "queries": lambda trial: trial.revealed,
+    "apart": lambda trial: trial.apart,
     "severity": lambda trial: trial.severity,
 }
 """What arms are compared by, a value a repeat and patch, the smaller the better."""
@@ -251,7 +253,7 @@ def against_random(cell: Cell) -> dict[tuple[str, str], Against]:
         if trial.arm == RANDOM:
             continue
         for name, measure in MEASURES.items():
-            if name == "queries" or trial.natural:
+            if name != "severity" or trial.natural:
                 mine, theirs = (measure(one.within(cell.budget)) for one in (trial, rival))
                 effect = float(np.mean([a12(other, own) for own, other in zip(mine, theirs, strict=False)]))
                 p = [mann_whitney(own, other) for own, other in zip(mine, theirs, strict=False)]

@@ -52,6 +52,7 @@ class BarsConfig(Strict):
     disagreement_queries_to_diffchaser: float | None = None
     disagreement_queries_to_dflare_as_shipped: float | None = None
     a12_queries: float | None = None
+    a12_apart: float | None = None
     a12_severity: float | None = None
     severity_to_random: float | None = None
 

@@ -62,12 +62,33 @@ def test_the_words_say_where_no_difference_was_shown() -> None:
     words = in_words(tested[0])
     assert "boundary, metropolis and nsga2 need fewer queries to a REVEALED than random" in words
     assert re.search(r"No difference from random was shown for [^.]*pso", words)
+    assert "boundary, metropolis and nsga2 need fewer queries to any disagreement than random" in words
     rows = {row["arm"]: row for row in table(tested[0])}
     assert rows["boundary"]["by"]["queries"]["words"] == "better"
     assert rows["pso"]["by"]["queries"]["words"] == "no better"
     assert rows["diffchaser"]["by"]["severity"] is None and rows["diffchaser"]["severity_told"] == "–"
     assert rows["diffchaser_basic"]["revealed_told"] == ">\u202f200"
     assert rows["random, first 200"]["by"]["queries"] is None
+
+
+def test_where_random_parts_the_models_first_the_words_and_the_table_say_so(run: Path) -> None:
+    """boundary reveals first, random comes upon any disagreement first."""
+    found = [
+        fake_arms.row(arm=arm, patch=patch, revealed=revealed, apart=apart)
+        for arm, revealed, apart in (("boundary", 40, 30), ("random", 100, 4), ("pso", 100, 4))
+        for patch in range(40)
+    ]
+    (cell,) = cells(found)
+    assert in_words(cell) == (
+        "Within 200 queries a patch, boundary needs fewer queries to a REVEALED than random. No difference from random "
+        "was shown for pso. Within 200 queries a patch, no arm needs fewer queries to any disagreement than random. "
+        "Random needs fewer than boundary. No difference from random was shown for pso."
+    )
+    assert {name: it["words"] for name, it in table(cell)[0]["by"].items() if it and name != "severity"} == {
+        "queries": "better",
+        "apart": "worse",
+    }
+    assert "A₁₂ queries to any A₁₂ queries to REVEALED" in section(fake_arms.put(run, found)).text
 
 
 def test_a_control_that_parts_is_told_first_and_in_the_table(run: Path) -> None:

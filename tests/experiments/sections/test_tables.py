@@ -82,6 +82,7 @@ def test_arms_gaps_and_the_search(run: Path) -> None:
         if row["a12_queries"]:
             assert f"{float(row['a12_queries']):.2f}" == mine["by"]["queries"]["a12"]
             assert float(row["p_queries"]) <= float(row["p_queries_holm"]) <= 1
+            assert f"{float(row['a12_apart']):.2f}" == mine["by"]["apart"]["a12"]
     widths = [row for block in gaps(read(run)).values["blocks"] for row in (*block["relations"], *block["classes"])]
     assert [int(row["rays"]) for row in told(run, "gaps")] == [row["rays"] for row in widths]
     assert {row["by"] for row in told(run, "gaps")} == {"relation", "class"}

@@ -202,6 +202,11 @@ def test_arms_are_set_against_random_within_equal_queries() -> None:
     assert tested["pso", "queries"].words == NO_BETTER and tested["pso", "queries"].a12 == 0.5
     assert tested["diffchaser", "queries"].a12 == pytest.approx(0.5 - 0.5 * 5 / 40)
     assert ("diffchaser", "severity") not in tested and ("random", "queries") not in tested
+    # In any disagreement arms are compared too, those without a severity among them, and within the same family.
+    assert [name for name in tested if name[1] == "apart"] == [
+        (arm, "apart") for arm in ("boundary", "pso", "diffchaser")
+    ]
+    assert tested["boundary", "apart"].words == BETTER and tested["pso", "apart"].a12 == 0.5
     raw = np.array([against.p for against in tested.values()])
     assert [against.adjusted for against in tested.values()] == pytest.approx(holm(raw).tolist())
     worse = planted(random=([2.0] * 40, 200), boundary=([100.0] * 40, 200))
@@ -223,6 +228,8 @@ def test_the_derived_numbers_by_hand() -> None:
     assert found["queries_to_diffchaser"].value == pytest.approx((100 + 600) / (10 + 20 + 30 + 200))
     assert found["queries_to_dflare_as_shipped"].value == pytest.approx((50 + 50 + 400) / 260)
     assert found["severity_to_random"].value == pytest.approx(0.020 / 0.400)
+    # Three are before all four of random's within equal queries; the fourth is tied with three and behind one.
+    assert found["a12_apart"].value == pytest.approx((3 * 4 + 3 * 0.5) / 16)
     nobody = planted(boundary=([10], 200), diffchaser=([INF], 200))
     found = {one.name: one for one in derived([cell, nobody], "boundary")}
     assert found["success_to_diffchaser"].value == pytest.approx((0.75 + 1) / 2 / (0.25 / 2))

@@ -203,6 +203,10 @@ def test_the_tables_hold_what_the_page_shows(invented: Path) -> None:
     ratios = {one.name: one.value for one in derived(mine, "boundary")}
     told = {row["quantity"]: row["value"] for row in rows if (row["run"], row["arm"]) == (group, "boundary")}
     assert told["success_to_diffchaser"] == ratios["success_to_diffchaser"]
+    cell_rows = [row for row in rows if (row["pair"], row["rung"], row["arm"]) == (cell.pair, cell.rung, "boundary")]
+    effects = {row["quantity"]: row["value"] for row in cell_rows if row["run"] == "scene"}
+    assert effects["a12_apart"] == cell.tested["boundary", "apart"].a12 != effects["a12_queries"]
+    assert told["a12_apart"] == ratios["a12_apart"]
     assert derived_table(mine, {})["arms"][-1] == "random"
     random = {row["quantity"]: row["value"] for row in rows if (row["run"], row["arm"]) == (group, "random")}
     assert 0 < random["success_to_diffchaser"] < told["success_to_diffchaser"]
