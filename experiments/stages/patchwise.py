@@ -140,6 +140,7 @@ def _carry_out(asked: Run, course: Course, problem: Problem, members: np.ndarray
             until=until,
             look=look,
         )
+        clock.lap()
         found = int((trace.revealed != lockstep.NEVER).sum())
         stage.to(budget // lockstep.QUERIES, f"{course.rung.name}, {arm.name}: {found} of {len(members)} revealed")
     told = {"pair": pair.name, "rung": course.rung.name, "arm": arm.name, "repeat": course.repeat}

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from experiments.config.methods import PatchwiseConfig
+from diverget.arms import NamedArm
+from diverget.lockstep import Arena, Asked, Seen
+from diverget.scene import Scene
+from diverget.store import Store
+from experiments.config.methods import PatchwiseConfig, RungConfig
+from experiments.stages import patchwise
 from experiments.stages.patchwise import refuse_arms
+from tests.conftest import toy_problem
 from tests.experiments.small import CONFIG, diverget, kill_once, run_directory, write
 
 ARMS = ("boundary", "random", "dflare_as_described", "diffchaser_basic")
@@ -180,6 +191,45 @@ def test_an_arm_that_needs_more_classes_is_refused_before_anything_is_searched()
     refuse_arms(asked("boundary", "diffchaser_basic"), two)
     with pytest.raises(ValueError, match="at least 3 classes for the arm diffchaser, got models of 2; leave it out"):
         refuse_arms(asked("boundary", "diffchaser"), two)
+
+
+PAUSE = 0.2
+
+
+def asks(rounds: int) -> NamedArm:
+    """An arm that asks so many rounds, each after a pause, and pauses once more before it ends."""
+
+    def arm(arena: Arena) -> Generator[Asked, Seen, None]:
+        for _ in range(rounds):
+            time.sleep(PAUSE)
+            yield Asked(np.flatnonzero(arena.active), u=np.full((len(arena), arena.problem.space.dimensions), 0.5))
+        time.sleep(PAUSE)
+
+    return NamedArm("slow", arm, True, "Pauses.")
+
+
+@pytest.mark.parametrize("rounds", [0, 1])
+def test_the_time_of_an_arm_reaches_to_its_end(
+    tmp_path: Path, scene: Scene, pool: ThreadPoolExecutor, rounds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def stage(*_: Any, **__: Any) -> Any:
+        yield SimpleNamespace(to=lambda *_: None)
+
+    def seconds() -> float:
+        patchwise._carry_out(asked, course, problem, np.arange(4))
+        return float(store.read_json("patchwise/slow.json")["seconds"])
+
+    store, problem = Store(tmp_path), toy_problem(scene, pool, patches=4)
+    config = SimpleNamespace(patchwise=PatchwiseConfig(until="spent"), seed=1)
+    asked: Any = SimpleNamespace(config=config, store=store, screen=SimpleNamespace(stage=stage))
+    pair: Any = SimpleNamespace(name="toy/toy", control=False)
+    course = patchwise.Course("patchwise/slow", pair, RungConfig(), asks(rounds), 0)
+    monkeypatch.setattr(store, "remove", lambda name: None)
+    first = seconds()
+    assert first >= PAUSE * (rounds + 1)
+    # Taken up again, the rounds that are there count as they took, and the end anew.
+    assert abs(seconds() - first) < PAUSE
 
 
 @pytest.mark.parametrize(
