@@ -216,9 +216,9 @@ OBJECTIVES = (
 )
 
 LIMITS = (
-    Limit(psnr, at_least=True),
+    Limit(psnr, at_least=True, lowest=0),
     Limit(ssim, at_least=True, lowest=-1, highest=1),
-    Limit(spectral_angle, at_least=False),
+    Limit(spectral_angle, at_least=False, lowest=0, highest=np.pi),
     Limit(severity, at_least=False, lowest=0, highest=1),
     Limit(keep_label, at_least=True, lowest=1, highest=1),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from diverget.arms import ARMS, NamedArm
@@ -24,7 +25,11 @@ def known_limits(limits: dict[str, float]) -> dict[str, float]:
     for name, bound in limits.items():
         limit: Limit = named("a limit", LIMITS, name)
         if not limit.lowest <= bound <= limit.highest:
-            allowed = f"{limit.lowest:g}" if limit.lowest == limit.highest else f"{limit.lowest:g} to {limit.highest:g}"
+            allowed = f"{limit.lowest:g} to {limit.highest:g}"
+            if limit.lowest == limit.highest:
+                allowed = f"{limit.lowest:g}"
+            elif np.isinf(limit.highest):
+                allowed = f"{limit.lowest:g} or more"
             raise ValueError(f"expected the limit {name} to be {allowed}, got {bound:g}; correct it")
     return limits
 

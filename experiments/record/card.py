@@ -162,7 +162,13 @@ def how_mild(run: Run, pair: Row) -> str:
             f"{to_blame(run, pair)}"
         ).strip()
     spent = queries(run, pair["pair"])
-    return f"The search found none in {count(spent)} queries." if spent else ""
+    if not spent:
+        return ""
+    if not run.searches[pair["pair"]].feasible.any():
+        return (
+            f"No candidate in {count(spent)} queries of the search was inside the limits, so nothing follows from it."
+        )
+    return f"The search found none in {count(spent)} queries."
 
 
 def to_blame(run: Run, pair: Row) -> str:

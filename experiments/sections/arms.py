@@ -180,6 +180,8 @@ def block(cell: Cell, name: str, controls: Sequence[Cell], look: dict[str, Look]
 
 def in_words(cell: Cell) -> str:
     """What the tests of a cell say of the queries to a REVEALED, and to any disagreement."""
+    if not cell.any_inside:
+        return "No follow-up of any arm was inside the limits, so nothing follows from this rung."
     if cell.arm(RANDOM) is None:
         return "The arm random did not take part, so no arm is shown to be better than chance."
     within = f"Within {count(cell.budget)} queries a patch,"
@@ -232,8 +234,10 @@ def overview(named: Sequence[tuple[str, Cell]], controls: Sequence[Cell]) -> dic
 
 
 def first_words(named: Sequence[tuple[str, Cell]]) -> str:
-    """The first natural arm beside random, over all cells, in one sentence."""
-    found = [cell for _, cell in named]
+    """The first natural arm beside random, over all cells with follow-ups inside the limits, in one sentence."""
+    found = [cell for _, cell in named if cell.any_inside]
+    if not found:
+        return "No follow-up of any arm was inside the limits, so nothing follows from the search."
     arms = ours(found)
     if not arms:
         return ""

@@ -130,6 +130,11 @@ class Cell:
         return against_random(self)
 
     @property
+    def any_inside(self) -> bool:
+        """Whether any query of any arm was of a follow-up inside the limits; without, nothing follows from the cell."""
+        return any((trial.spent > QUERIES * trial.outside).any() for trial in self.trials)
+
+    @property
     def found(self) -> int:
         """Patches and repeats, over all arms, on which the two models parted in any way: none in a control."""
         return int(sum(np.isfinite(trial.apart).sum() for trial in self.trials))
@@ -244,9 +249,9 @@ MEASURES: Mapping[str, Callable[[Trial], np.ndarray]] = {
 
 def against_random(cell: Cell) -> dict[tuple[str, str], Against]:
     """Every arm against random within equal queries, the least budget of any arm, by arm and measure; empty without a
-    random arm. Severity only for natural arms."""
+    random arm, and where nothing was inside the limits. Severity only for natural arms."""
     rival = cell.arm(RANDOM)
-    if rival is None:
+    if rival is None or not cell.any_inside:
         return {}
     tested = []
     for trial in cell.trials:

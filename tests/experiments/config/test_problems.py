@@ -67,6 +67,8 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
         ),
         ("limits: {keep_label: 0}", "expected the limit keep_label to be 1, got 0"),
         ("limits: {severity: 20}", "expected the limit severity to be 0 to 1, got 20"),
+        ("limits: {spectral_angle: -1}", "expected the limit spectral_angle to be 0 to 3.14159, got -1"),
+        ("limits: {psnr: -20}", "expected the limit psnr to be 0 or more, got -20"),
         ("search: {objectives: [js_divergense]}", "did you mean js_divergence"),
         ("limits: {psrn: 20}", "did you mean psnr"),
         ("criteria: ['agrement >= 0.9']", "did you mean agreement"),

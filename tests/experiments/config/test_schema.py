@@ -69,6 +69,7 @@ def test_shipped_studies_are_valid(path: Path) -> None:
         {"relations": [{"gaussian_blur": {"sgma": [0, 1]}}]},
         {"limits": {"psrn": 20}},
         {"limits": {"severity": 20}},
+        {"limits": {"spectral_angle": -1}},
         {"search": {"optimiser": "nsga9"}},
         {"rates": {"draws": "many"}},
         {"tier": "harsh"},

@@ -127,6 +127,19 @@ def test_no_revealed_draw_is_told_with_its_upper_end(tmp_path: Path) -> None:
     assert said.endswith("The search found none in 30 720 queries.")
 
 
+def test_a_search_without_a_candidate_inside_the_limits_concludes_nothing(tmp_path: Path) -> None:
+    run = build(tmp_path, findings=0)
+    for part in (run / "evaluations").iterdir():
+        table = pq.read_table(part)
+        rows = [row | {"feasible": False} for row in table.to_pylist()]
+        pq.write_table(type(table).from_pylist(rows, schema=table.schema), part)
+    assert (
+        card(run)["verdict"]
+        .replace("\u202f", " ")
+        .endswith("No candidate in 30 720 queries of the search was inside the limits, so nothing follows from it.")
+    )
+
+
 def test_how_often_float_itself_moved_is_in_the_card(run: Path) -> None:
     row = card(run)["pairs"][0]["rates"]["in_spec"]["random chain"]
     assert row["reference_moved_share"] == pytest.approx((9 + 7) / 930)

@@ -91,6 +91,23 @@ def test_where_random_parts_the_models_first_the_words_and_the_table_say_so(run:
     assert "A₁₂ queries to any A₁₂ queries to REVEALED" in section(fake_arms.put(run, found)).text
 
 
+def test_a_rung_without_a_follow_up_inside_the_limits_concludes_nothing(run: Path) -> None:
+    found = [
+        fake_arms.row(arm=arm, patch=patch, spent=spent, invalid=spent // 2, rung=rung)
+        for rung in fake_arms.RUNGS[:2]
+        for arm, spent in (("boundary", 0), ("random", 0), ("pso", 200))
+        for patch in range(4)
+    ]
+    (cell, _) = cells(found)
+    nothing = "No follow-up of any arm was inside the limits, so nothing follows from"
+    assert in_words(cell) == f"{nothing} this rung." and not cell.tested
+    assert all(test is None for row in table(cell) for test in row["by"].values())
+    text = section(fake_arms.put(run, found)).text
+    assert f"{nothing} the search." in text and "no better" not in text and "a REVEALED on 0" not in text
+    one_inside = [it | ({"invalid": 99} if it["arm"] == "pso" else {}) for it in found[:12]]
+    assert "No difference from random" in in_words(cells(one_inside)[0])
+
+
 def test_a_control_that_parts_is_told_first_and_in_the_table(run: Path) -> None:
     rows = fake_arms.rows(PAIRS, **SMALL)
     hit = next(row for row in rows if row["control"])
