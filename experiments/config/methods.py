@@ -74,12 +74,18 @@ class RungConfig(Strict):
 
     @property
     def name(self) -> str:
-        """`stress, psnr 20`."""
-        return ", ".join([self.tier, *(f"{limit} {bound:g}" for limit, bound in self.limits.items())])
+        """`stress, psnr 20`; rungs that differ have different names."""
+        return ", ".join([self.tier, *(f"{limit} {_exact(bound)}" for limit, bound in self.limits.items())])
 
     def bounded(self) -> list[Bounded]:
         """The limits in force."""
         return [Bounded(named("a limit", LIMITS, name), bound) for name, bound in self.limits.items()]
+
+
+def _exact(bound: float) -> str:
+    """`bound` in six digits where they tell it exactly, else in as many as it takes."""
+    short = f"{bound:g}"
+    return short if float(short) == bound else repr(bound)
 
 
 class PatchwiseConfig(Strict):

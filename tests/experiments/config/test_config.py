@@ -10,6 +10,7 @@ from diverget.scene import ImageSet
 from diverget.split import split
 from experiments.config import ConfigError, load
 from experiments.config.criteria import check, parse
+from experiments.config.methods import PatchwiseConfig, RungConfig
 from experiments.config.schema import RunConfig
 from experiments.data import check_material, gather
 from relations import ALL
@@ -159,6 +160,16 @@ def test_a_named_space_is_spelt_out_and_kept(tmp_path: Path) -> None:
     assert (config.tier, config.limits) == ("stress", {"psnr": 20.0})
     assert RunConfig.model_validate(config.effective()) == config
     assert load(written(tmp_path, SPACED + "tier: in_spec\n")).tier == "in_spec"
+
+
+def test_rungs_that_differ_have_different_names() -> None:
+    """Seeds and rows hang on them, so what six digits tell exactly is told so."""
+    named = {20: "20", 0.05: "0.05", 1e-7: "1e-07", 20.0000001: "20.0000001", 1234567: "1234567.0"}
+    assert {bound: RungConfig(limits={"psnr": bound}).name for bound in named} == {
+        bound: f"stress, psnr {told}" for bound, told in named.items()
+    }
+    rungs = tuple(RungConfig(limits={"psnr": bound}) for bound in (20, 20.0000001))
+    assert PatchwiseConfig(ladder=rungs).ladder == rungs
 
 
 def test_a_published_space_brings_its_bounds_and_limits(tmp_path: Path) -> None:
