@@ -25,6 +25,10 @@ DIFFCHASER = ("diffchaser_basic", "diffchaser", "diffchaser_targeted")
 SHIPPED = "dflare_as_shipped"
 """DFLARE as its public code behaves."""
 
+BOUNDARY = ("boundary", "boundary_alone")
+"""The arms that show many rows to float alone, for one query in place of two. They ask one row a patch and round, so
+that every row shown is paid for; of the other arms a row is two queries."""
+
 BETTER, NO_BETTER, WORSE = "better", "no better", "worse"
 """What a test says of an arm against random; no better where no difference was shown."""
 
@@ -41,7 +45,9 @@ class Trial:
         own: the arm's whole budget; `budget` is less where only the first part of its search counts.
         spent: queries; apart, revealed: queries up to and with the first disagreement, the first REVEALED.
         severity: of the mildest REVEALED; inf for arms whose follow-ups have none.
-        invalid: share of the rows outside the limits, over its whole budget; outside: (repeats, patches) such rows.
+        invalid: share of the rows paid for that were outside the limits, over its whole budget; None where there were
+            none or their number was not kept. Those that float alone saw count as within.
+        outside: (repeats, patches) rows outside the limits.
         milder: (k, 3) owner (repeat · patches + patch), queries and severity of every improvement.
         front: (k, 3) owner, severity and divergence of the follow-ups of a patch that no other beats.
         seconds: wall time of all repeats, None where it was not kept.
@@ -149,10 +155,9 @@ def cells(rows: Sequence[Row], times: Sequence[Row] = ()) -> list[Cell]:
     Raises:
         Damaged: an arm lacks a patch in one of its repeats.
     """
-    seconds: dict[tuple[str, str, str], float] = {}
+    timed: dict[tuple[str, str, str], list[Row]] = {}
     for entry in times:
-        key = entry["pair"], entry["rung"], entry["arm"]
-        seconds[key] = seconds.get(key, 0.0) + entry["seconds"]
+        timed.setdefault((entry["pair"], entry["rung"], entry["arm"]), []).append(entry)
     grouped: dict[tuple[str, str], dict[str, list[Row]]] = {}
     for row in rows:
         grouped.setdefault((row["pair"], row["rung"]), {}).setdefault(row["arm"], []).append(row)
@@ -161,13 +166,13 @@ def cells(rows: Sequence[Row], times: Sequence[Row] = ()) -> list[Cell]:
             pair,
             rung,
             bool(next(iter(arms.values()))[0]["control"]),
-            tuple(_trial(found, seconds.get((pair, rung, arm))) for arm, found in arms.items()),
+            tuple(_trial(found, timed.get((pair, rung, arm), [])) for arm, found in arms.items()),
         )
         for (pair, rung), arms in grouped.items()
     ]
 
 
-def _trial(rows: Sequence[Row], seconds: float | None) -> Trial:
+def _trial(rows: Sequence[Row], times: Sequence[Row]) -> Trial:
     patches = sorted({row["patch"] for row in rows})
     repeats = sorted({row["repeat"] for row in rows})
     first = rows[0]
@@ -185,7 +190,7 @@ def _trial(rows: Sequence[Row], seconds: float | None) -> Trial:
         return np.array([math.inf if row[column] is None else row[column] for row in ordered], dtype=float)
 
     spent = numbers("spent").reshape(shape)
-    looks = spent.sum() / 2
+    looks = sum(entry["rows"] for entry in times) if first["arm"] in BOUNDARY else spent.sum() / QUERIES
     return Trial(
         arm=first["arm"],
         natural=bool(first["natural"]),
@@ -199,7 +204,7 @@ def _trial(rows: Sequence[Row], seconds: float | None) -> Trial:
         outside=numbers("invalid").reshape(shape),
         milder=_points(ordered, "milder", "queries", "severity"),
         front=_points(ordered, "front", "severity", "divergence"),
-        seconds=seconds,
+        seconds=sum(entry["seconds"] for entry in times) if times else None,
     )
 
 

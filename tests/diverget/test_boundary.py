@@ -56,6 +56,20 @@ def mildest(trace: lockstep.Trace) -> tuple[np.ndarray, np.ndarray]:
     return trace.severity, points
 
 
+def test_every_row_shown_is_paid_for(smooth: Problem) -> None:
+    """One row a patch and round: none is shown after a find of the same round, so all rows count."""
+    members = eligible(smooth, labelled=False)
+    shown = []
+
+    def look(number: int, asked: lockstep.Asked) -> Evidence:
+        assert len(set(asked.patches.tolist())) == len(asked.patches)
+        shown.append(asked.price)
+        return lockstep.seen_by_models(smooth, members, asked)
+
+    trace = lockstep.run(smooth, boundary, members=members, budget=40, rng=np.random.default_rng(1), look=look)
+    assert trace.rows < trace.spent.sum() < 2 * trace.rows and set(np.concatenate(shown)) == {1, 2}
+
+
 def test_a_ray_starts_at_neutral_keeps_shapes_and_grows_in_severity(smooth: Problem) -> None:
     space = smooth.space
     u = np.random.default_rng(0).random((5, space.dimensions))

@@ -121,6 +121,18 @@ def test_what_an_arm_had_found_earlier() -> None:
     assert trial.within(200).label == "random, first 200" and trial.label == "random"
 
 
+def test_rows_that_float_alone_saw_count_among_all_rows() -> None:
+    """Of 100 queries, 20 rows for two each and 60 for one; 8 of the 20 were outside."""
+    walked = row(spent=100, invalid=8)
+    times = fake_arms.times([walked])[0] | {"rows": 80}
+    (cell,) = cells([walked], [times])
+    assert cell.trials[0].invalid == 0.1
+    # The others may be shown rows that they do not pay for, after a find in the same batch.
+    (other,) = cells([walked | {"arm": "ga"}], [times | {"arm": "ga"}])
+    assert other.trials[0].invalid == 0.16
+    assert one(spent=100, invalid=8).invalid is None
+
+
 def test_queries_outside_the_limits_are_told_apart_where_they_are_known() -> None:
     told = [
         row(patch=0, spent=40, revealed=40, invalid=5),  # ended with its first REVEALED
