@@ -13,6 +13,7 @@ from experiments.record import Row, Run
 from experiments.statistics import LEAST_CORRELATION, RESAMPLES, unbiased
 from experiments.statistics.comparison import clopper_pearson
 from experiments.statistics.remains import first, sure
+from experiments.statistics.trials import MOST
 
 SHARES = (0.05, 0.1, 0.25, 0.5)
 """Shares whose severity is told: few sources are ever revealed along one relation, so the median alone says little
@@ -29,7 +30,7 @@ class Survival:
     Attributes:
         at: severities; surviving, lower, upper: the share that is left after each, with its 95 % interval.
         subjects, events: how many there were, and to how many it happened.
-        end: the greatest severity at which a subject was still looked at.
+        end: the greatest severity of any subject, that of an event or of the censoring.
     """
 
     at: np.ndarray
@@ -208,16 +209,16 @@ def mildest(rows: Sequence[Row], *, without: float) -> dict[int, float]:
     return found
 
 
-def searched(rows: Sequence[Row], group: str, *, end: float, blocks: np.ndarray | None, seed: int) -> Subjects:
+def searched(rows: Sequence[Row], group: str, *, blocks: np.ndarray | None, seed: int) -> Subjects:
     """Patches of `patchwise.parquet` as subjects, each with its mildest REVEALED over natural arms and repeats.
 
-    Patches without one are censored at `end`: nothing was found within the budget, at whatever severity.
+    Patches without one are censored at `MOST`: nothing was found within the budget, at whatever severity.
     """
     found = mildest(rows, without=np.inf)
     patches, severity = np.array(list(found), dtype=np.int64), np.array(list(found.values()), dtype=np.float64)
     happened = np.isfinite(severity)
     left = np.zeros(len(severity), dtype=bool)
-    return Subjects(group, np.where(happened, severity, end), happened, left, patches, blocks, seed)
+    return Subjects(group, np.where(happened, severity, MOST), happened, left, patches, blocks, seed)
 
 
 def grouped(run: Run, pair: str, blocks: np.ndarray | None) -> dict[str, list[Subjects]]:
@@ -241,10 +242,9 @@ def grouped(run: Run, pair: str, blocks: np.ndarray | None) -> dict[str, list[Su
     walked = [row for row in run.patchwise if row["pair"] == pair and row["natural"]]
     for rung in dict.fromkeys(row["rung"] for row in walked):
         there = [row for row in walked if row["rung"] == rung]
-        end = max((row["severity"] for row in there if row["severity"] is not None), default=1.0)
         classes = sorted({row["own"] for row in there})
         found[f"searched, {rung}"] = [
-            searched([row for row in there if row["own"] == c], run.class_name(c), end=end, blocks=blocks, seed=seed)
+            searched([row for row in there if row["own"] == c], run.class_name(c), blocks=blocks, seed=seed)
             for c in classes
         ]
     return found

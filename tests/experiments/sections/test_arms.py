@@ -13,6 +13,7 @@ from experiments.charts import arms as arm_figures
 from experiments.record import read
 from experiments.report import environment, render
 from experiments.sections.arms import in_words, patchwise, table
+from experiments.sections.survival import survival
 from experiments.statistics.trials import cells
 from tests.experiments import fake_arms
 from tests.experiments.fake_run import build
@@ -162,6 +163,16 @@ def test_an_arm_keeps_its_look_and_no_two_share_one() -> None:
     looks = arm_figures.looks([t for cell in found for t in cell.trials])
     assert list(looks) == list(fake_arms.STRENGTH)
     assert len({(look.colour, look.dash) for look in looks.values()}) == len(looks)
+
+
+def test_patches_never_revealed_are_censored_where_the_table_of_arms_censors_them(run: Path) -> None:
+    hit = {"revealed": 20, "severity": 0.36, "milder": [{"queries": 20, "severity": 0.36}]}
+    found = [fake_arms.row(patch=patch, **(hit if patch < 9 else {})) for patch in range(20)]
+    made = survival(read(fake_arms.put(run, found)))
+    rows = [row for block in made.values["blocks"] for _, rows in block["tables"] for row in rows]
+    assert [row["end"] for row in rows] == [1.0]
+    text = Page(environment().get_template(made.template).render(made.values)).text
+    assert "curve ends at" in text and "looked at up to" not in text
 
 
 def test_the_section_stands_in_the_report_and_keeps_it_small(run: Path) -> None:
