@@ -14,7 +14,7 @@ left.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -26,6 +26,7 @@ from diverget.outcome import Evidence, Outcome, taken
 from diverget.problem import Problem
 from diverget.rays import MOST_TRIES, along, guess, milder
 from diverget.space import Space
+from relations import Relation
 
 STEEP = 16.0
 """Log-odds are held within ±16: beyond, a probability is below 1.2e-7, the rounding of a float32 beside 1."""
@@ -252,18 +253,27 @@ def lenders(
     return lender
 
 
-def moved_along(space: Space) -> np.ndarray:
-    """Which columns rays move along, (d,) bool: the strengths of relations in which none jumps.
+def followed(relations: Sequence[Relation]) -> list[str]:
+    """The names of those of a space's relations that rays move along: those in which no strength jumps.
 
     Along a strength that jumps a crossing is no continuous one, and both models take it together; where it is neutral
     nothing is hit, so the other strengths of its relation do nothing but count as severity. In a space of such
-    relations alone all strengths are used.
+    relations alone all are followed.
     """
-    slots = np.array([slot for slot, _, _ in space.axes])
-    strengths = np.array([param.neutral is not None for _, param, _ in space.axes])
-    jumps = strengths & np.array([param.jumps or param.integer for _, param, _ in space.axes])
-    smooth = strengths & ~np.isin(slots, slots[jumps])
-    return smooth if smooth.any() else strengths
+    smooth = [
+        relation.name
+        for relation in relations
+        if not any(param.neutral is not None and (param.jumps or param.integer) for param in relation.params)
+    ]
+    return smooth or [relation.name for relation in relations]
+
+
+def moved_along(space: Space) -> np.ndarray:
+    """Which columns rays move along, (d,) bool: the strengths of the relations that are `followed`."""
+    names = followed([slot.relation for slot in space.slots])
+    return np.array(
+        [param.neutral is not None and space.slots[slot].relation.name in names for slot, param, _ in space.axes]
+    )
 
 
 def proposed(

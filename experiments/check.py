@@ -16,6 +16,7 @@ from experiments.config.parts import named
 from experiments.config.schema import RunConfig
 from experiments.data import Material, check_material, describe, gather
 from experiments.run import directory
+from experiments.sections.arms import ways
 from experiments.stages import CONTROL_SHARE
 from experiments.stages.doses import queries_of
 from experiments.stages.gaps import most_queries
@@ -56,6 +57,8 @@ def estimate(config: RunConfig, out: Path) -> Iterator[str]:
         f"patches assessed: {told['assessed']}; pairs: {pairs}; controls: {controls}; space: {space.dimensions} "
         "dimensions"
     )
+    if moved := ways(config.effective()):
+        yield moved
     asked = queries(config, material)
     total = sum(asked.values())
     yield f"queries: {', '.join(f'{stage} {n:,}' for stage, n in asked.items())}; in all {total:,}, and shrinking"

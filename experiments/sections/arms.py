@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import relations
+from diverget.boundary import followed
 from experiments.charts import arms as arm_figures
 from experiments.charts.arms import Look
 from experiments.record import Run, spoken
@@ -14,6 +16,7 @@ from experiments.sections.page import Alert, Plot, Section
 from experiments.statistics.derived import ours
 from experiments.statistics.trials import (
     BETTER,
+    BOUNDARY,
     MEASURES,
     NO_BETTER,
     RANDOM,
@@ -270,6 +273,25 @@ def terms(config: Row) -> str:
     return f"Budget {count(config['budget'])} queries a patch{more}, {again}. {UNTIL[config['until']]}"
 
 
+def unfollowed(config: Row) -> tuple[list[str], list[str]]:
+    """The arms of a whole config that walk along rays to the boundary, and the relations that those leave to others."""
+    walking = [arm for arm in BOUNDARY if arm in (config.get("patchwise") or {}).get("arms", ())]
+    chosen = [relations.get(entry["name"]) for entry in config.get("relations", [])]
+    return walking, [relation.name for relation in chosen if walking and relation.name not in followed(chosen)]
+
+
+def ways(config: Row) -> str:
+    """Along which relations of a whole config `boundary` moves, and which it leaves to others; empty without it."""
+    walking, left = unfollowed(config)
+    names = [entry["name"] for entry in config.get("relations", []) if entry["name"] not in left]
+    if not walking or not names:
+        return ""
+    said = f"{listed(walking)} {'moves' if len(walking) == 1 else 'move'} along {listed(names, most=99)}"
+    if not left:
+        return f"{said}."
+    return f"{said}. What jumps is left to other arms: {listed(left, most=99)}."
+
+
 def failed(found: Sequence[Cell]) -> Alert | None:
     """The alert of a control that parted, None where none did."""
     parted = sum(cell.found for cell in found if cell.control)
@@ -293,6 +315,7 @@ def patchwise(run: Run) -> Section:
         "overview": overview(named, [cell for cell in found if cell.control]),
         "alert": failed(found),
         "terms": terms(config) if config else "",
+        "ways": ways(run.manifest["config"]),
         "labelled": bool(config and config.get("labelled")),
         "empty": "" if pairs else why_empty(run),
     }

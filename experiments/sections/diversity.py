@@ -6,13 +6,20 @@ from typing import Any
 
 import relations
 from experiments.record import Row, Run, spoken
+from experiments.sections.arms import unfollowed
 from experiments.sections.page import Section
 
 
 def diversity(run: Run) -> Section:
     """How many kinds of findings there are, by family of relation, tier and pair of classes, each at its mildest."""
+    walking, left = unfollowed(run.manifest["config"])
     rows = [line for pair in run.tested() for line in _lines(run, pair)]
-    return Section("kinds", "Kinds of findings", "diversity.html", {"rows": rows, "coverage": _coverage(run)})
+    return Section(
+        "kinds",
+        "Kinds of findings",
+        "diversity.html",
+        {"rows": rows, "coverage": _coverage(run), "walking": walking, "left": left},
+    )
 
 
 def _lines(run: Run, pair: Row) -> list[dict[str, Any]]:

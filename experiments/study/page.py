@@ -26,6 +26,7 @@ from experiments.sections.arms import (
     terms,
     told_controls,
     told_pairs,
+    ways,
     why_empty,
 )
 from experiments.sections.page import Alert
@@ -320,12 +321,13 @@ def _told_run(studied: Studied, look: dict[str, arm_figures.Look], *, number: in
     run = studied.run
     same = {"name": studied.name, "directory": studied.directory, "anchor": f"run-{number}"}
     if run is None:
-        return {**same, "data": "", "state": "not begun", "terms": "", "pairs": []}
+        return {**same, "data": "", "state": "not begun", "terms": "", "ways": "", "pairs": []}
     config = run.manifest["config"].get("patchwise")
     return {
         **same,
         "data": run.data["name"] if run.data else "",
         "state": "complete" if run.complete else "incomplete",
         "terms": terms(config) if config else "",
+        "ways": ways(run.manifest["config"]),
         "pairs": told_pairs(run, studied.cells, look, anchor=str(same["anchor"])),
     }

@@ -12,7 +12,8 @@ import pytest
 from experiments.charts import arms as arm_figures
 from experiments.record import read
 from experiments.report import environment, render
-from experiments.sections.arms import in_words, patchwise, table
+from experiments.sections.arms import in_words, patchwise, table, ways
+from experiments.sections.diversity import diversity
 from experiments.sections.survival import survival
 from experiments.statistics.trials import cells
 from tests.experiments import fake_arms
@@ -163,6 +164,35 @@ def test_an_arm_keeps_its_look_and_no_two_share_one() -> None:
     looks = arm_figures.looks([t for cell in found for t in cell.trials])
     assert list(looks) == list(fake_arms.STRENGTH)
     assert len({(look.colour, look.dash) for look in looks.values()}) == len(looks)
+
+
+@pytest.mark.parametrize(
+    ("arms", "names", "told"),
+    [
+        (
+            ["boundary", "random"],
+            ["brightness", "offset", "stripes", "median_blur"],
+            "boundary moves along brightness and offset. What jumps is left to other arms: stripes and median_blur.",
+        ),
+        (["boundary", "boundary_alone"], ["offset"], "boundary and boundary_alone move along offset."),
+        (["boundary"], ["stripes"], "boundary moves along stripes."),
+        (["random"], ["brightness", "stripes"], ""),
+    ],
+)
+def test_which_relations_boundary_leaves_to_other_arms_is_told(arms: list[str], names: list[str], told: str) -> None:
+    config = {"relations": [{"name": name} for name in names], "patchwise": {"arms": arms}}
+    assert ways(config) == told
+    assert ways(config | {"patchwise": None}) == ""
+
+
+def test_empty_kinds_of_relations_that_boundary_leaves_say_little(tmp_path: Path) -> None:
+    made = fake_arms.put(build(tmp_path), fake_arms.rows(PAIRS, **SMALL))
+    manifest = json.loads((made / "manifest.json").read_text())
+    manifest["config"] |= {"relations": [{"name": "offset"}, {"name": "stripes"}]}
+    (made / "manifest.json").write_text(json.dumps(manifest))
+    for part, words in ((diversity, "boundary moved along none of stripes, so"), (patchwise, "arms: stripes.")):
+        shown = part(read(made))
+        assert words in Page(environment().get_template(shown.template).render(shown.values)).text
 
 
 def test_patches_never_revealed_are_censored_where_the_table_of_arms_censors_them(run: Path) -> None:

@@ -252,6 +252,15 @@ def test_a_wrong_patchwise_block_is_refused(tmp_path: Path, patchwise: str, told
     assert told in done.stderr
 
 
+def test_check_says_which_relations_boundary_leaves_to_others(tmp_path: Path) -> None:
+    done = diverget("check", write(tmp_path, PATCHWISE))
+    assert (
+        "boundary moves along brightness, offset, gaussian_blur and gaussian_noise. What jumps is left to other arms: "
+        "impulse_noise and stripes.\n"
+    ) in done.stdout
+    assert "moves along" not in diverget("check", write(tmp_path, CONFIG)).stdout
+
+
 def test_the_arms_are_listed() -> None:
     rows = json.loads(diverget("list", "arms", "--json").stdout)
     assert {"boundary", "random", "dflare_as_shipped", "diffchaser"} <= {row["name"] for row in rows}
