@@ -11,6 +11,7 @@ from diverget.evolution.volume import MOST_DIVERGENCE, hypervolume
 from experiments.charts import figures
 from experiments.record import Row, Run, Search, spoken
 from experiments.sections.page import Plot, Section
+from experiments.statistics.trials import BOUNDARY
 
 LOOKS = 24
 """Points of a curve of hypervolume against queries (engineering judgement)."""
@@ -37,7 +38,9 @@ def fronts(run: Run) -> Section:
         )
         reading = "A curve that still climbs at its end says that a larger budget would push the front further."
         plots.append(Plot("Hypervolume of the search against queries", svg, reading))
-    values = {"rows": table(run), "plots": plots, "most": MOST_DIVERGENCE}
+    rows = table(run)
+    walking = [arm for arm in BOUNDARY if any(row["by"] == arm for row in rows)]
+    values = {"rows": rows, "plots": plots, "most": MOST_DIVERGENCE, "walking": walking}
     return Section("fronts", "Fronts and hypervolume", "fronts.html", values)
 
 

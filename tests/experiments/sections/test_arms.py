@@ -14,6 +14,7 @@ from experiments.record import read
 from experiments.report import environment, render
 from experiments.sections.arms import in_words, patchwise, table, ways
 from experiments.sections.diversity import diversity
+from experiments.sections.fronts import fronts
 from experiments.sections.survival import survival
 from experiments.statistics.trials import cells
 from tests.experiments import fake_arms
@@ -193,6 +194,13 @@ def test_empty_kinds_of_relations_that_boundary_leaves_say_little(tmp_path: Path
     for part, words in ((diversity, "boundary moved along none of stripes, so"), (patchwise, "arms: stripes.")):
         shown = part(read(made))
         assert words in Page(environment().get_template(shown.template).render(shown.values)).text
+
+
+def test_how_to_read_the_small_fronts_of_boundary_is_said_where_it_took_part(run: Path) -> None:
+    words = "boundary shows both models mostly follow-ups near where they part"
+    for arms, told in ((("boundary", "random"), True), (("nsga2", "random"), False)):
+        made = fronts(read(fake_arms.put(run, fake_arms.rows(PAIRS, **SMALL | {"arms": arms}))))
+        assert (words in Page(environment().get_template(made.template).render(made.values)).text) == told
 
 
 def test_patches_never_revealed_are_censored_where_the_table_of_arms_censors_them(run: Path) -> None:
