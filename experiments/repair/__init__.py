@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from diverget import tables
 from diverget.models.tflite import TFLiteModel
 from diverget.repair import METHODS, MOST_FLOAT, NAMES, RULE, reaches_target, recommend
-from diverget.store import Store, appearing
+from diverget.store import Damaged, Store, appearing
 from experiments import data
 from experiments.config.schema import RunConfig
 from experiments.kept_models import load_pair, recorded
@@ -22,7 +22,7 @@ from experiments.progress import Screen
 from experiments.record.reading import read_json, read_rows, telling_damage
 from experiments.repair.ground import Ground, Subject, ground
 from experiments.repair.judged import Before, before, row, throughput
-from experiments.repair.methods import MENDING, Mended, Workshop, find_keras, stored, way_of
+from experiments.repair.methods import MENDING, Mended, Workshop, stored, way_of
 from experiments.stages import Run
 
 FORMAT = 3
@@ -83,11 +83,13 @@ def repair(
                 )
         asked = Run(config, store, screen, material, pool)
         findings = [one for one in found if one["confirmed"]]
+        earlier = _earlier(store)
         done = [
             _pair(asked, entry, [one for one in findings if one["pair"] == entry["pair"]], methods, steps, most_float)
             for entry in recorded(store)
             if not entry["control"]
         ]
+        refused = {entry["pair"]: entry["refused"] for entry in earlier.get("pairs", ())}
         rows, told = [], []
         for one in done:
             name, why = recommend(one.rows)
@@ -97,7 +99,7 @@ def repair(
                 {
                     "pair": one.pair,
                     "skipped": one.skipped,
-                    "refused": one.refused,
+                    "refused": _refused(one, refused.get(one.pair, {}), methods),
                     "recommended": name,
                     "why": one.skipped or why,
                     "reaches_target": best is not None and reaches_target(best),
@@ -105,8 +107,25 @@ def repair(
                 }
             )
         store.write_table("repair.parquet", rows, tables.REPAIR)
+        if "keep_float" not in methods:
+            most_float = earlier.get("most_float", most_float)
         store.write_json("repair.json", {"rule": RULE, "most_float": most_float, "pairs": told})
     return told
+
+
+def _earlier(store: Store) -> dict[str, Any]:
+    """What `repair.json` says so far; nothing where it is not there, or is damaged: it is written anew."""
+    try:
+        found: dict[str, Any] = read_json(store, "repair.json") if store.has("repair.json") else {}
+    except Damaged:
+        return {}
+    return found
+
+
+def _refused(done: Mending, earlier: dict[str, str], asked_for: Sequence[str]) -> dict[str, str]:
+    """Why methods were refused, by name: now, or earlier where they were not asked for and have no row."""
+    silent = {*asked_for, *(row["method"] for row in done.rows)}
+    return {method: why for method, why in earlier.items() if method not in silent} | done.refused
 
 
 def _config(store: Store, kept: dict[str, Any]) -> RunConfig:
@@ -154,7 +173,7 @@ def _pair(
     except ValueError as error:
         return skipped(str(error))
     cache = asked.store.root.parent / "cache"
-    shop = Workshop(prepared, find_keras(prepared, cache), way_of(prepared), cache, steps, most_float)
+    shop = Workshop(prepared, way_of(prepared), cache, steps, most_float)
     return _mended(prepared, shop, methods)
 
 
@@ -162,19 +181,23 @@ def _mended(ground: Ground, shop: Workshop, asked_for: Sequence[str]) -> Mending
     store, screen = ground.asked.store, ground.asked.screen
     rows, refused, ratios = [], {}, {}
     known: Before | None = None
+    judged_on = {
+        "format": FORMAT,
+        "digest": ground.pair.quantised.digest,
+        "held": [int(finding["finding"]) for finding, held in zip(ground.rows, ground.held, strict=True) if held],
+    }
     for method in sorted(METHODS, key=lambda method: method.name == LONGEST):
         record = f"repair/{ground.label}/{method.name}.measured.json"
-        mark = {
-            "format": FORMAT,
-            "digest": ground.pair.quantised.digest,
-            "held": [int(finding["finding"]) for finding, held in zip(ground.rows, ground.held, strict=True) if held],
+        mark = judged_on | {
             "steps": shop.steps if method.name == LONGEST else None,
             "most_float": shop.most_float if method.name == "keep_float" else None,
         }
         kept = store.read_json(record) if store.has(record) else {}
-        if kept.get("mark") != mark:
-            if method.name not in asked_for:
+        marked = kept.get("mark", {})
+        if method.name not in asked_for:
+            if marked | judged_on != marked:
                 continue
+        elif marked != mark:
             with screen.stage(f"repair  {ground.pair.name}", total=3) as stage:
                 try:
                     stage.to(0, f"{method.name}: made")

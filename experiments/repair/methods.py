@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,6 @@ class Workshop:
     """What repairs are made with.
 
     Attributes:
-        source: the Keras network; a sentence where there is none.
         way: the quantisation that made the quantised file of it; "" where that is not known.
         cache: of conversions and trainings.
         steps: of the quantisation-aware training; None for its default.
@@ -69,11 +69,18 @@ class Workshop:
     """
 
     ground: Ground
-    source: Source | str
     way: str
     cache: Path
     steps: int | None
     most_float: float
+
+    @cached_property
+    def source(self) -> Source | str:
+        """The Keras network; a sentence where there is none. It is only looked for by what converts it."""
+        try:
+            return find_keras(self.ground, self.cache)
+        except ValueError as error:
+            return str(error)
 
     @property
     def keras(self) -> Source:
@@ -109,6 +116,9 @@ def find_keras(ground: Ground, cache: Path) -> Source | str:
 
     A run keeps it beside its models. Where it does not, the file of the config is taken, or the network of the zoo is
     trained as the run did it, from the cache where it is there; what is found must give the reference of the run.
+
+    Raises:
+        ValueError: it cannot be trained or converted, TensorFlow missing among the reasons.
     """
     asked, reference = ground.asked, ground.pair.reference
     entry = next(one for one in asked.config.references if one.label == reference.name)
@@ -124,7 +134,14 @@ def find_keras(ground: Ground, cache: Path) -> Source | str:
         path = trained.path
     if not path.is_file():
         return f"Expected the Keras network of {reference.name!r}, found nothing at {path}; put the file back."
-    again = quantise.convert(path, quantise.quantisation("float32"), calibration=None, cache=cache, trust=entry.trust)
+    again = quantise.convert(
+        path,
+        quantise.quantisation("float32"),
+        calibration=None,
+        cache=cache,
+        timeout=asked.config.conversion_seconds,
+        trust=entry.trust,
+    )
     if again.read_bytes() != reference.content:
         return (
             f"Expected a Keras network that gives the reference of this run, {reference.name!r}, got another one "
@@ -244,7 +261,13 @@ def _best(shop: Workshop, made: Mapping[str, Path]) -> Mended:
     least = agreement(pair.quantised) - MOST_LOST
     scores: dict[str, tuple[float, int]] = {}
     for choice, path in made.items():
-        model = tflite.load(path, preprocessing=shop.prepared, name=choice)
+        model = tflite.load(
+            path,
+            preprocessing=shop.prepared,
+            name=choice,
+            kernels=pair.quantised.kernels,
+            threads=pair.quantised.threads,
+        )
         other = said(pool, model, ground.follow_ups[mine])
         mended = int((~apart(wanted, other, (pair.reference.output_step, model.output_step))).sum())
         scores[choice] = min(0.0, agreement(model) - least), mended

@@ -129,9 +129,31 @@ def test_methods_that_are_not_asked_for_are_shown_where_they_were_judged(mended:
     assert done.returncode == 0, done.stderr
     rows = pq.read_table(kept / "repair.parquet").to_pylist()
     assert [row["method"] for row in rows] == ["classifier_mlp", "classifier_tree"]
-    assert json.loads((kept / "repair.json").read_text())["pairs"][0]["refused"] == {}
+    refused = json.loads((kept / "repair.json").read_text())["pairs"][0]["refused"]
+    assert sorted(refused) == ["calibration", "keep_float", "qat"]
     done = diverget("repair", kept, "--method", "classifier_knn")
     assert done.returncode == 2 and "got 'classifier_knn'; choose of calibration, keep_float" in done.stderr
+
+
+def test_a_row_made_with_other_settings_stays_until_its_method_is_asked_for(mended: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "runs" / run_directory(mended / "runs").name
+    shutil.copytree(run_directory(mended / "runs"), kept)
+    folder = kept / "repair" / "float.int8"
+    judged = json.loads((folder / "classifier_svm.measured.json").read_text())
+    judged["mark"]["steps"], judged["row"]["method"] = 60, "qat"
+    (folder / "qat.measured.json").write_text(json.dumps(judged))
+    told = json.loads((kept / "repair.json").read_text()) | {"most_float": 0.25}
+    (kept / "repair.json").write_text(json.dumps(told))
+    assert diverget("repair", kept, "--method", "classifier_tree").returncode == 0
+    rows = pq.read_table(kept / "repair.parquet").to_pylist()
+    assert [row["method"] for row in rows] == ["qat", "classifier_mlp", "classifier_svm", "classifier_tree"]
+    told = json.loads((kept / "repair.json").read_text())
+    assert sorted(told["pairs"][0]["refused"]) == ["calibration", "keep_float"] and told["most_float"] == 0.25
+    (kept / "repair.json").write_text("{}")
+    assert diverget("repair", kept, "--method", "qat").returncode == 0
+    rows = pq.read_table(kept / "repair.parquet").to_pylist()
+    assert [row["method"] for row in rows] == ["classifier_mlp", "classifier_svm", "classifier_tree"]
+    assert list(json.loads((kept / "repair.json").read_text())["pairs"][0]["refused"]) == ["qat"]
 
 
 def test_a_study_sums_up_the_repairs_of_its_runs(mended: Path) -> None:
