@@ -15,6 +15,7 @@ from diverget.randomness import Purpose, generator
 from experiments.config.parts import named
 from experiments.config.schema import RunConfig
 from experiments.data import Material, check_material, describe, gather
+from experiments.named_networks import check_networks, refuse_networks
 from experiments.run import directory
 from experiments.sections.arms import ways
 from experiments.stages import CONTROL_SHARE
@@ -40,9 +41,11 @@ def estimate(config: RunConfig, out: Path) -> Iterator[str]:
         ValueError, OSError: the config or its data cannot be used.
     """
     place = directory(config, out)
+    refuse_networks(config)
     yield json.dumps(config.effective(), indent=1, ensure_ascii=False)
     material = gather(config)
     check_material(config, material)
+    check_networks(config, material)
     told = describe(material)
     for reference in config.references:
         if reference.zoo:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from diverget.models.compress import SETTINGS, Compressed, compress, compressed_size, compression
+from diverget.models.compress import SETTINGS, Compressed, compress, compressed_size, compression, refuse
 from diverget.models.preprocessing import Preprocessing
 from diverget.randomness import Purpose, integer, key
 from diverget.split import limit
@@ -39,11 +39,7 @@ def compressed(
     if asked.compression is None:
         return None
     way = compression(asked.compression)
-    if keras.suffix not in KERAS_SUFFIXES:
-        raise ValueError(
-            f"Expected a Keras file ({', '.join(KERAS_SUFFIXES)}) to compress by {way.name!r}, got {keras}; give the "
-            "network as it was saved by Keras, or the compressed .tflite file."
-        )
+    refuse_compression(asked, keras)
     labels = _labels(material, way.name, config)
     settings = way.filled({name: getattr(asked, name) for name in SETTINGS})
     ids, check = material.split.train, material.split.calibration
@@ -69,6 +65,22 @@ def compressed(
         )
         stage.to(100, "from the cache" if found.from_cache else f"{found.facts['steps']} steps")
     return found
+
+
+def refuse_compression(asked: QuantisedConfig, keras: Path) -> None:
+    """Return when nothing is known against compressing the network of the file `keras` as `asked`.
+
+    Raises:
+        FileNotFoundError, ValueError: it is no Keras file, or has layers that the compression or the quantisation
+            after it cannot take.
+    """
+    way = compression(asked.compression or "")
+    if keras.suffix not in KERAS_SUFFIXES:
+        raise ValueError(
+            f"Expected a Keras file ({', '.join(KERAS_SUFFIXES)}) to compress by {way.name!r}, got {keras}; give the "
+            "network as it was saved by Keras, or the compressed .tflite file."
+        )
+    refuse(keras, way, asked.quantisation or way.quantisation, keeps_layers=asked.student is None)
 
 
 def told_of(asked: QuantisedConfig, found: Compressed | None, file: Path) -> dict[str, Any]:

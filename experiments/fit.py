@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from diverget.models.model import Model
+from diverget.models.model import Input, Model, check_input
 from diverget.models.preprocessing import Preprocessing
 from diverget.scene import ImageSet
 from experiments.data import Material
@@ -24,7 +24,18 @@ def in_file_order(prepared: Preprocessing, material: Material) -> Preprocessing:
     return replace(prepared, order=np.argsort(bands))
 
 
-def check_bands(model: Model, material: Material) -> None:
+def check_fit(model: Model, material: Material) -> None:
+    """Return when `model` takes the patches of the data and tells their classes apart.
+
+    Raises:
+        ValueError: it does not.
+    """
+    check_bands(model, material)
+    check_input(model, material.patch_shape)
+    check_classes(model, material)
+
+
+def check_bands(model: Input, material: Material) -> None:
     """Return when no band was left out of the data that `model` needs.
 
     Raises:

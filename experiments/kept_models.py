@@ -8,11 +8,10 @@ from typing import Any
 
 from diverget.models import deployed, preprocessing, tflite
 from diverget.models.deployed import Deployed
-from diverget.models.model import check_input
 from diverget.models.preprocessing import Preprocessing
 from diverget.store import Store, appearing
 from experiments.data import Material
-from experiments.fit import check_bands, check_classes
+from experiments.fit import check_fit
 from experiments.record.contents import check
 from experiments.record.reading import telling_damage
 
@@ -80,9 +79,7 @@ def keep(
         ValueError: it is no network for such patches and classes, or not the one that the run was begun with.
     """
     model = deployed.load(file, preprocessing=prepared, name=label, kernels=runs[0], threads=runs[1])
-    check_bands(model, material)
-    check_input(model, material.patch_shape)
-    check_classes(model, material)
+    check_fit(model, material)
     kept = store.path(f"models/{label}{file.suffix}")
     if not kept.exists():
         with appearing(kept.with_suffix(".json")) as temporary:

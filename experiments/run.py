@@ -14,6 +14,7 @@ from experiments import data, stages
 from experiments.config.criteria import Criterion
 from experiments.config.schema import RunConfig
 from experiments.gate import Judged, conclude
+from experiments.named_networks import check_networks, refuse_networks
 from experiments.pairs import Subjects, prepare
 from experiments.progress import Screen
 from experiments.record.contents import damage
@@ -87,9 +88,14 @@ def judge_anew(store: Store, criteria: Sequence[Criterion]) -> Judged:
 
 def _carry_out(config: RunConfig, store: Store, screen: Screen, *, cache: Path) -> bool:
     _manifest(config, store)
+    begun = store.has("models.json")
+    if not begun:
+        refuse_networks(config)
     with screen.stage("data"):
         material = data.gather(config)
         data.check_material(config, material)
+        if not begun:
+            check_networks(config, material)
         if not (store.has("data.json") and store.has("sensor.npz")):
             data.record(material, store)
     for note in (*material.data.origin.get("warnings", ()), *material.split.notes):

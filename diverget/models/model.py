@@ -46,6 +46,17 @@ class Model(Protocol):
         ...
 
 
+class Input(Protocol):
+    """What is known of a model before it is asked: what it takes."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def input_shape(self) -> tuple[int, ...]: ...
+    @property
+    def preprocessing(self) -> Preprocessing: ...
+
+
 def batches(
     z: np.ndarray, *, input_shape: tuple[int, ...], rows: int, fixed: bool, name: str
 ) -> Iterator[tuple[int, np.ndarray, int]]:
@@ -80,7 +91,7 @@ def predict_pair(reference: Model, quantised: Model, x: np.ndarray) -> tuple[np.
     return reference.infer(z), quantised.infer(z)
 
 
-def check_input(model: Model, patch_shape: tuple[int, int, int]) -> None:
+def check_input(model: Input, patch_shape: tuple[int, int, int]) -> None:
     """Return when `model` takes raw patches of `patch_shape` (h, w, b).
 
     Raises:

@@ -80,12 +80,7 @@ def convert(
             missing among the reasons.
     """
     keras_path = Path(keras_path)
-    found = _inspected(keras_path, trust)
-    reason = _reason_against(keras_path, found, quantisation)
-    if reason is not None:
-        raise ValueError(
-            f"Expected a network fit for the quantisation {quantisation.name!r}, got {keras_path}: {reason}."
-        )
+    found = inspected(keras_path, quantisation, trust=trust)
     arrays: dict[str, np.ndarray] = {}
     if quantisation.needs_calibration:
         arrays["z"] = _calibration(calibration, found, keras_path, quantisation)
@@ -116,6 +111,37 @@ def convert(
 
     made_once([target], make)
     return target
+
+
+def inspected(keras_path: Path, quantisation: Quantisation, *, trust: bool) -> KerasFile:
+    """What a Keras file or SavedModel holds, where nothing is known against converting it under `quantisation`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: no Keras network, a damaged one, one that carries code and is not trusted, or one with layers that
+            the quantisation cannot take.
+    """
+    found = _inspected(keras_path, trust)
+    refuse(keras_path, quantisation)
+    _digest(keras_path, found)
+    return found
+
+
+def refuse(keras_path: Path, quantisation: Quantisation) -> None:
+    """Return when no layer of a Keras file or SavedModel is known to be against `quantisation`.
+
+    Raises:
+        FileNotFoundError, ValueError: no Keras network, or one with layers that the quantisation cannot take.
+    """
+    reason: str | None = None
+    if not saved_model.is_saved_model(keras_path):
+        reason = refusal(layers_of(keras_path), quantisation)
+    elif quantisation.lowered:
+        reason = "a SavedModel tells no layers that could be lowered: give the Keras file"
+    if reason is not None:
+        raise ValueError(
+            f"Expected a network fit for the quantisation {quantisation.name!r}, got {keras_path}: {reason}."
+        )
 
 
 def float_check(
@@ -179,15 +205,6 @@ def _outputs(keras_path: Path, found: KerasFile, z: np.ndarray, trust: bool, tim
         )
         outputs: np.ndarray = np.load(f"{folder}/outputs.npy", allow_pickle=False).reshape(len(z), -1)
     return outputs
-
-
-def _reason_against(path: Path, found: KerasFile, quantisation: Quantisation) -> str | None:
-    """Why this quantisation cannot be made of the network at `path`, or None."""
-    if found.family != saved_model.FAMILY:
-        return refusal(layers_of(path), quantisation)
-    if quantisation.lowered:
-        return "a SavedModel tells no layers that could be lowered: give the Keras file"
-    return None
 
 
 def _inspected(path: Path, trust: bool) -> KerasFile:

@@ -111,7 +111,7 @@ def compress(
     found = inspect_keras(keras_path)
     if not trust:
         check_harmless(keras_path, found)
-    _refuse(keras_path, compression, quantisation, keeps_layers=settings.student is None)
+    refuse(keras_path, compression, quantisation, keeps_layers=settings.student is None)
     arrays: dict[str, np.ndarray] = {}
     for prefix, (inputs, labels) in {"": (x, y), **({"val_": validation} if validation else {})}.items():
         arrays[f"{prefix}x"] = np.ascontiguousarray(inputs, dtype=np.float32)
@@ -156,7 +156,15 @@ def compressed_size(path: Path) -> int:
     return len(zlib.compress(Path(path).read_bytes(), level=9))
 
 
-def _refuse(path: Path, compression: Compression, quantisation: str, *, keeps_layers: bool) -> None:
+def refuse(path: Path, compression: Compression, quantisation: str, *, keeps_layers: bool) -> None:
+    """Return when nothing in the layers of a Keras file is against compressing it, and quantising it after that.
+
+    Args:
+        keeps_layers: the compressed network has the layers of the file; a student of the zoo has others.
+
+    Raises:
+        FileNotFoundError, ValueError: no Keras network, or one that is refused.
+    """
     layers = layers_of(path)
     reason = refusal(layers, compression)
     if reason is not None:
