@@ -14,7 +14,8 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from experiments.config.document import MOST_BYTES, MOST_LEVELS, Document, DocumentError, Place, parse
 from experiments.config.parts import PATH_KEYS
-from experiments.config.schema import Fault, RunConfig, spelt_out
+from experiments.config.schema import RunConfig, spelt_out
+from experiments.config.zoo import Fault
 
 Origins = Mapping[Place, str]
 """Where each key was written: `configs/x.yaml:12`, or `--set seed=x`."""
@@ -350,7 +351,9 @@ def _problem(entry: Any, model: type[BaseModel]) -> str:
         return f"{where}: expected a value, got none; add it"
     if entry["type"] == "value_error":
         return f"{where}: {message[0].lower() + message[1:]}"
-    expected = re.sub(r"^Input should be (an? valid )?", "", message.partition(",")[0])
+    choices = entry["type"] == "literal_error"
+    told = entry["ctx"]["expected"].replace("'", "") if choices else message.partition(",")[0]
+    expected = re.sub(r"^Input should be (an? valid )?", "", told)
     for pydantic, plain in PLAINLY.items():
         expected = re.sub(pydantic, plain, expected)
     return f"{where}: expected {expected}, got {str(entry.get('input'))[:60]!r}"

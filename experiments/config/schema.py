@@ -19,8 +19,6 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 import relations
-from diverget.models.compress.table import compression
-from diverget.models.quantisations import quantisation
 from diverget.models.zoo import ALL as ARCHITECTURES
 from diverget.space import Space
 from experiments.config.criteria import UNMEASURED, Criterion, CriterionConfig
@@ -41,10 +39,8 @@ from experiments.config.parts import (
     as_version,
     is_deployed,
 )
+from experiments.config.zoo import Fault, of_students, of_volumes
 from experiments.naming import short_name
-
-Fault = tuple[tuple[str | int, ...], str]
-"""Where something is wrong, and what."""
 
 NEUTRAL = ("workers", "conversion_seconds", "compression_seconds")
 """Keys that no result depends on."""
@@ -112,7 +108,7 @@ class RunConfig(Strict):
             ({"images", "split"}, self._of_blocks),
             ({"references", "quantisations"}, self._of_names),
             ({"images", "references"}, self._of_networks),
-            ({"references", "quantisations"}, self._of_volumes),
+            ({"references", "quantisations"}, self._of_zoo),
             ({"references", "quantisations"}, self._of_files),
             ({"patchwise", "tier", "limits"}, self._of_painted),
             ({"space", "relations", "tier"}, self._of_space),
@@ -212,31 +208,8 @@ class RunConfig(Strict):
                     f"{', '.join(fitting)}, or give a trained model's `path`",
                 )
 
-    def _of_volumes(self) -> Iterable[Fault]:
-        """What the 3-D convolutions of a network of the zoo rule out, or that it has none, before any is trained."""
-        volumes = [architecture.name for architecture in ARCHITECTURES if architecture.layout == "hwb1"]
-        for number, entry in enumerate(self.quantisations):
-            converted = [entry.student or reference.zoo for reference in self.references if reference.zoo]
-            deep, flat = ([name for name in converted if (name in volumes) == wanted] for wanted in (True, False))
-            place = ("quantisations", number)
-            if deep and entry.compression and compression(entry.compression).integers:
-                yield (
-                    place,
-                    f"expected no quantisation-aware training of {deep[0]}, whose 3-D convolutions TFLite leaves in "
-                    f"float, got {entry.label}; choose another compression, int8_lowered, or another network",
-                )
-            elif deep and entry.quantisation == "int16x8":
-                yield (
-                    place,
-                    f"expected a quantisation that {deep[0]} can take, got {entry.label}: CONV_3D has no int16x8 "
-                    f"kernel; take int8_lowered (`diverget list quantisations --for {deep[0]}`)",
-                )
-            elif flat and entry.quantisation and quantisation(entry.quantisation).lowered:
-                yield (
-                    place,
-                    f"expected a quantisation that {flat[0]} can take, got {entry.label}: it has no 3-D convolution to "
-                    f"lower; take {entry.quantisation.removesuffix('_lowered')}",
-                )
+    def _of_zoo(self) -> Iterable[Fault]:
+        return (*of_volumes(self.references, self.quantisations), *of_students(self.references, self.quantisations))
 
     def _of_files(self) -> Iterable[Fault]:
         if any(entry.path for entry in self.quantisations) and len(self.references) > 1:

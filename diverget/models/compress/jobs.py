@@ -267,13 +267,13 @@ def _student(family: Any, model: Any, settings: dict[str, Any]) -> Any:
         return narrowed(model, settings["width"])
     (architecture,) = (entry for entry in zoo.ALL if entry.name == settings["student"])
     shape, classes = tuple(model.inputs[0].shape[1:]), model.outputs[0].shape[-1]
-    axes = {"hwb1": 4, "hwb": 3, "centre": 2}[architecture.layout]
-    wanted = shape[:-1] if len(shape) == 4 and axes == 3 else shape
-    if len(wanted) != axes:
+    if not architecture.takes(len(shape)):
         raise ModelError(
-            f"Expected a student for inputs of shape {shape}, got {architecture.name!r}, which takes {axes} axes "
+            f"Expected a student for inputs of shape {shape}, got {architecture.name!r}, which takes "
+            f"{architecture.axes} axes "
             f"({architecture.layout}); choose another `student`, or leave it out for the network's own layers."
         )
+    wanted = shape[: architecture.axes]
     try:
         student = narrowed(architecture.build(family, wanted, classes), settings["width"])
     except ValueError as error:

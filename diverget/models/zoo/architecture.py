@@ -55,6 +55,16 @@ class Architecture:
     published_training: str = ""
 
     @property
+    def axes(self) -> int:
+        """Of one prepared input."""
+        return {"hwb1": 4, "hwb": 3, "centre": 2}[self.layout]
+
+    def takes(self, axes: int) -> bool:
+        """Whether prepared inputs of so many axes can be given to this network: of four the last holds one value, and
+        is left out for a network of three."""
+        return axes == self.axes or (axes, self.axes) == (4, 3)
+
+    @property
     def published(self) -> str:
         """The published setting in words; empty where there is none."""
         side = "" if self.published_patch is None else f"{self.published_patch} × {self.published_patch} pixels"

@@ -95,6 +95,17 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
         ("scene: {synthetic: {}, cube_key: c}", "`synthetic` leaves without effect, got `cube_key`"),
         ("rates: {tiers: [stress, stress]}", "each once, got ['stress', 'stress']"),
         ("rates: {tiers: []}", "each once, got []"),
+        ("references: [{zoo: depthwise, kernels: cuda}]", "expected xnnpack, builtin or reference, got 'cuda'"),
+        ("tier: harsh", "tier: expected in_spec or stress, got 'harsh'"),
+        (
+            "quantisations: [{compression: distillation, quantisation: int8, student: spectral}]",
+            "quantisations.0.student: expected a student that takes the inputs of depthwise (hwb), got spectral "
+            "(centre); choose one of depthwise, or leave `student` out",
+        ),
+        (
+            "quantisations: [int8, {compression: distillation, quantisation: int8, student: hybridsn}]",
+            "quantisations.1.student: expected a student that takes the inputs of depthwise (hwb), got hybridsn",
+        ),
     ],
 )
 def test_each_problem_says_where_and_what_to_do(tmp_path: Path, change: str, told: str) -> None:
@@ -103,6 +114,28 @@ def test_each_problem_says_where_and_what_to_do(tmp_path: Path, change: str, tol
     with pytest.raises(ConfigError) as problem:
         load(written(tmp_path, f"{kept}\n{change}\n"))
     assert told in str(problem.value)
+
+
+@pytest.mark.parametrize(
+    ("teacher", "fitting"),
+    [
+        ("hybridsn", ["hybridsn", "ssrn", "cnn3d", "depthwise"]),
+        ("spectral", ["spectral"]),
+        ("depthwise", ["depthwise"]),
+    ],
+)
+def test_a_student_of_the_zoo_takes_what_its_teacher_takes(teacher: str, fitting: list[str], tmp_path: Path) -> None:
+    accepted = []
+    for student in ("hybridsn", "ssrn", "cnn3d", "spectral", "depthwise"):
+        version = f"{{compression: distillation, quantisation: float16, student: {student}}}"
+        text = MINIMAL.replace("[depthwise]", f"[{teacher}]").replace("[int8]", f"[{version}]")
+        assert teacher in text and version in text
+        try:
+            load(written(tmp_path, text))
+            accepted.append(student)
+        except ConfigError as error:
+            assert f"takes the inputs of {teacher}" in str(error)
+    assert accepted == fitting
 
 
 @pytest.mark.parametrize("text", ["- a\n- b\n", "name: [", "3", "", "[" * 5000, "a: &a [*a]", "a: 2024-13-45"])
