@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from diverget.models import compress, quantisations
-from diverget.models.keras_file import Layer, layers_of
+from diverget.models.keras_file import Layer, inspect_keras, layers_of
 from diverget.models.quantise import layers_built
 from diverget.models.zoo import ALL as ARCHITECTURES
 from diverget.models.zoo import NAMES, Architecture
@@ -26,8 +26,22 @@ def suitability(model: str) -> list[dict[str, str]]:
     Raises:
         FileNotFoundError, ValueError: neither of the two, or a file without a network.
     """
-    layers = _layers(model)
-    return [*_quantisations(layers), *_compressions(layers)]
+    layers, code = _layers(model), _code(model)
+    rows = [*_quantisations(layers), *_compressions(layers)]
+    return [_with_trust(row, code) if code and row["possible"] != "refused" else row for row in rows]
+
+
+def _with_trust(row: dict[str, str], code: str) -> dict[str, str]:
+    return row | {"possible": "needs trust", "note": "; ".join(filter(None, (code, row["note"])))}
+
+
+def _code(model: str) -> str:
+    """What to know of code in a Keras file; "" where it holds none."""
+    if Path(model).suffix not in KERAS_SUFFIXES:
+        return ""
+    found = inspect_keras(Path(model))
+    names = (*(f"Lambda {name!r}" for name in found.lambda_layers), *found.custom_objects)
+    return f"carries code ({', '.join(names[:5])}): refused without `trust: true`" if names else ""
 
 
 def _quantisations(layers: tuple[Layer, ...]) -> Iterator[dict[str, str]]:

@@ -12,7 +12,7 @@ from diverget.spaces import SPACES
 from experiments.cli import KINDS, app
 from relations import ALL
 from tests.diverget.models.networks import require_tensorflow
-from tests.diverget.models.test_keras_file import dense, network, write_keras
+from tests.diverget.models.test_keras_file import LAMBDA_3, dense, network, write_keras
 
 
 @pytest.mark.parametrize("columns", ["80", "160"])
@@ -95,6 +95,16 @@ def test_what_a_keras_file_can_take_is_told_without_executing_it(tmp_path: Path)
     assert told["int16x8"][0] == "refused" and "Conv3D 'deep'" in told["int16x8"][1]
     shown = CliRunner().invoke(app, ["list", "quantisations", "--for", str(path)])
     assert shown.exit_code == 0 and "mostly float" in shown.stdout
+
+
+def test_code_in_a_keras_file_is_told(tmp_path: Path) -> None:
+    custom = {"class_name": "Own", "module": "theirs", "registered_name": "p>Own", "config": {"name": "o"}}
+    path = write_keras(tmp_path / "n.keras", network(LAMBDA_3, custom, dense()))
+    rows = json.loads(CliRunner().invoke(app, ["list", "quantisations", "--for", str(path), "--json"]).stdout)
+    told = {row["name"]: (row["possible"], row["note"]) for row in rows}
+    assert told["int8"] == ("needs trust", "carries code (Lambda 'evil', p>Own): refused without `trust: true`")
+    assert told["int8_lowered"][0] == "refused" and told["distillation"][0] == "needs trust"
+    assert not any(possible == "possible" for possible, _ in told.values())
 
 
 @pytest.mark.slow
