@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from diverget.advice import keep_float, recalibrate
-from diverget.blame import FINDINGS, Layer, blame
+from diverget.blame import FINDINGS, Layer, blame, ranked_by
 from diverget.findings import inputs
 from diverget.models import tflite
 from diverget.models.coverage import is_lowered
-from diverget.models.deployed import Deployed
+from diverget.models.deployed import Deployed, coverage
 from diverget.models.graph import FLOAT_STEP
 from diverget.models.layers import Unreadable, share_compared, shared_layers
 from diverget.models.quantise import convert, quantisation
@@ -85,6 +85,10 @@ def blame_run(root: Path, *, pair: str | None = None, most: int | None = None) -
 LOWERED = "float32_lowered"
 """The quantisation that lowers a network and quantises nothing."""
 
+INTEGER_WEIGHTS = ("dynamic int8", "weight-only int8")
+"""The kinds of coverage that quantise a layer by its weights: those of float16 err less than a rounding to 8 bits, and
+a float32 version is in float already."""
+
 COMPARED = 0.99
 """Below this share of work in layers that both networks have, blame says what it cannot see (engineering judgement)."""
 
@@ -129,9 +133,17 @@ def _entry(store: Store, pair: str, findings: Sequence[Mapping[str, Any]], most:
         "note": told.strip(),
         "compared_with": _told_of(store, reference),
         "layers": [_row(layer) for layer in layers],
-        "keep_float": keep_float(layers) if integers else [],
+        "keep_float": keep_float(layers) if integers or _gains_in_float(layers, quantised) else [],
         "recalibrate": recalibrate(layers),
     }
+
+
+def _gains_in_float(layers: Sequence[Layer], quantised: Deployed) -> bool:
+    """Whether a version with integer weights and float activations errs avoidably in the layer to blame most."""
+    found = coverage(quantised)
+    if not layers or found is None or found.kind not in INTEGER_WEIGHTS:
+        return False
+    return ranked_by(layers[0].sources.avoidable, layers[0].findings.avoidable) > 0
 
 
 def _told_of(store: Store, reference: Deployed) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from diverget.blame import Layer, Seen, blame
 from diverget.models import quantise, tflite
 from diverget.models.child import run as run_child
 from diverget.models.preprocessing import identity
@@ -44,13 +46,13 @@ def facts(root: Path, name: str) -> dict[str, str]:
     }
 
 
-def put_together(root: Path, *, findings: int = FINDINGS) -> Path:
-    """Two pairs, of which the first has all findings: ten times the light, beyond the calibrated ranges."""
+def put_together(root: Path, *, findings: int = FINDINGS, ways: tuple[str, ...] = ("int8", "float16")) -> Path:
+    """Pairs, of which that of int8 has all findings: ten times the light, beyond the calibrated ranges."""
     store = Store(root)
     reference = facts(root, "float32")
     pairs = [
         {"pair": f"float/{way}", "control": False, "reference_model": reference, "quantised_model": facts(root, way)}
-        for way in ("int8", "float16")
+        for way in ways
     ]
     store.write_json("models.json", {"references": [], "pairs": pairs})
     store.write_json("manifest.json", {"schema": 1})
@@ -108,6 +110,24 @@ def test_the_file_tells_every_pair_and_the_lines_the_first_layers(run: Path) -> 
     blame_run(run, pair="float/int8", most=2)
     again = json.loads((run / "blame.json").read_text())["pairs"]
     assert again[0]["findings"] == [4, 3] and again[1] == borrowed, "the other pair's entry stays"
+
+
+@pytest.mark.parametrize(("more", "kept"), [(0, False), (40, True)])
+def test_integer_weights_are_kept_in_float_where_the_first_layer_errs_avoidably(
+    more: float, kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights in float16 are not, however they err: they need no float, but float32."""
+
+    def worse(seen: Seen) -> Seen:
+        return seen if seen.avoidable is None else replace(seen, avoidable=seen.avoidable + more)
+
+    def shifted(*asked: Any) -> tuple[Layer, ...]:
+        return tuple(replace(one, sources=worse(one.sources), findings=worse(one.findings)) for one in blame(*asked))
+
+    monkeypatch.setattr("experiments.blame.blame", shifted)
+    blame_run(put_together(tmp_path, ways=("dynamic_int8", "float16")))
+    dynamic, half = Store(tmp_path).read_json("blame.json")["pairs"]
+    assert bool(dynamic["keep_float"]) == kept and half["keep_float"] == []
 
 
 def test_the_ends_of_long_names_are_printed(run: Path) -> None:
