@@ -14,9 +14,11 @@ from experiments import data, stages
 from experiments.config.criteria import Criterion
 from experiments.config.schema import RunConfig
 from experiments.gate import Judged, conclude
+from experiments.kept_models import recorded
 from experiments.named_networks import check_networks, refuse_networks
 from experiments.pairs import Subjects, prepare
 from experiments.progress import Screen
+from experiments.record import of_sides
 from experiments.record.contents import damage
 from experiments.report import render
 from experiments.stages import attribution, bands, doses, found, gaps
@@ -103,6 +105,9 @@ def _carry_out(config: RunConfig, store: Store, screen: Screen, *, cache: Path) 
     with ThreadPoolExecutor(config.workers) as pool:
         asked = stages.Run(config, store, screen, material, pool)
         subjects = prepare(config, material, store, screen, cache=cache)
+        tested = [entry for entry in recorded(store) if not entry["control"]]
+        for note in dict.fromkeys(note for entry in tested for note in of_sides(entry)):
+            screen.say(f"  note: {note}")
         refuse_arms(asked, subjects)
         stages.baselines(asked, subjects)
         for number, pair in enumerate(subjects.pairs):

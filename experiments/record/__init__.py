@@ -156,6 +156,24 @@ def spoken(pair: Row) -> str:
     return f"{pair['reference']} against itself" if pair["control"] else f"{pair['quantised']} {pair['reference']}"
 
 
+def of_sides(pair: Row) -> list[str]:
+    """What the two files of a pair under test say against reading it as float against quantised."""
+    reference, quantised = pair["reference_model"], pair["quantised_model"]
+    found = []
+    if reference["coverage"] and reference["coverage"]["kind"] != "float32":
+        found.append(
+            f"The reference {pair['reference']} is itself quantised ({reference['coverage']['kind']}): what is called "
+            "float here is that file, and two quantised networks are compared; give the float network as the "
+            "reference to learn what quantisation does."
+        )
+    if reference["digest"] == quantised["digest"]:
+        found.append(
+            f"Both sides of {spoken(pair)} are the same network, run in the same way: that pair is a control in "
+            "effect, and says nothing of quantisation."
+        )
+    return found
+
+
 def read(run_dir: Path) -> Run:
     """What stands in `run_dir`; only the manifest must exist.
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from diverget.attribution import KINDS
+from diverget.attribution import FAR, KINDS
 from diverget.store import plain
 from experiments.record import EVERYTHING, FEWEST_DRAWS, Row, Run, read, spoken
 from experiments.wording import count, interval, number, percent, plural
@@ -181,19 +182,44 @@ def to_blame(run: Run, pair: Row) -> str:
     total = sum(kinds.values())
     if kinds["quantisation"] == total:
         return ""
+    rounding = _of_rounding(run, pair) if kinds["kernel"] else ""
     if mildest == "quantisation":
         return (
             f"Quantisation is to blame for {count(kinds['quantisation'])} of {plural(total, 'finding')}; the others "
-            "are gone where the same networks run in another way."
+            f"are gone where the same networks run in another way.{rounding}"
         )
     if kinds["quantisation"]:
         return (
             f"That one is a {mildest} flip; quantisation is to blame for {count(kinds['quantisation'])} of "
-            f"{plural(total, 'finding')}."
+            f"{plural(total, 'finding')}.{rounding}"
         )
     every = " or ".join(f"a {kind} flip" for kind in ("kernel", "runtime") if kinds[kind])
     which = "The finding" if total == 1 else f"Each of the {count(total)} findings"
-    return f"{which} is {every}, gone where the same networks run in another way: quantisation is not to blame."
+    return (
+        f"{which} is {every}, gone where the same networks run in another way: quantisation is not to blame.{rounding}"
+    )
+
+
+def _of_rounding(run: Run, pair: Row) -> str:
+    """That kernel flips are no fault of a kernel, where no kernel set is another model on clean patches; else empty."""
+    clean = [row for row in run.kernels if row["pair"] == pair["pair"]]
+    if not clean or any(far(row, clean) for row in clean):
+        return ""
+    return (
+        " On clean patches no kernel set is another model: its kernel flips lie within the rounding of the kernels, "
+        "close to a boundary, and are no fault of a kernel."
+    )
+
+
+def far(row: Row, clean: Sequence[Row]) -> bool:
+    """Whether the clean agreement under a kernel set is far from that under the run's own of the same side."""
+    own = own_kernels(clean, row["side"])
+    return row["agreement"] is not None and abs(row["agreement"] - own["agreement"]) > FAR
+
+
+def own_kernels(clean: Sequence[Row], side: str) -> Row:
+    """Of the kernel sets of a side on clean patches the one that the run had."""
+    return next(row for row in clean if row["side"] == side and row["own"])
 
 
 def attributed(run: Run, pair: str) -> dict[str, int] | None:
@@ -238,6 +264,8 @@ def control(run: Run) -> dict[str, Any]:
     walked = [row for row in run.patchwise if row["control"]]
     reached = bool(names) and (any(row["control"] for row in run.rates) or any(n in run.searches for n in names))
     told = (run.summary or {}).get("control_passed")
+    if not names and told is not False:
+        told = None
     return {
         "pairs": names,
         "findings": found,

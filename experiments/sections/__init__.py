@@ -8,7 +8,7 @@ from typing import Any
 
 from experiments.charts import pictures
 from experiments.config.criteria import state
-from experiments.record import EVERYTHING, Row, Run, spoken
+from experiments.record import EVERYTHING, Row, Run, of_sides, spoken
 from experiments.record.card import calibration, control, headline, how_mild, ranked, why_not
 from experiments.sections import attribution as attribution_section
 from experiments.sections import gallery
@@ -79,6 +79,7 @@ def alerts(run: Run) -> list[Alert]:
             f"{plural(unconfirmed, 'finding')} did not reproduce alone in a fresh interpreter and {verb} not counted."
         )
         found.append(Alert("warn", text))
+    found += [Alert("warn", text) for text in dict.fromkeys(text for pair in run.tested() for text in of_sides(pair))]
     for pair in run.tested():
         if not_quantised(pair["quantised_model"]):
             text = f"{spoken(pair)} is not quantised: float32 throughout. Its rates say what that change did, no more."
@@ -146,6 +147,7 @@ def opening(run: Run) -> Section:
         "overview": [_overview(run, pair) for pair in pairs] if len(pairs) > 1 else [],
         "criteria": [{**row, "state": state(row)} for row in (run.summary or {}).get("criteria", [])],
         "control": control(run),
+        "uncontrolled": run.complete and not run.controls(),
     }
     return Section("verdict", "Verdict", "verdict.html", values)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from diverget.attribution import FAR
 from experiments.record import Row, Run, spoken
-from experiments.record.card import attributed
+from experiments.record.card import attributed, far, own_kernels
 from experiments.sections.page import Alert, Section
 from experiments.wording import percent
 
@@ -39,7 +39,7 @@ def alerts(run: Run) -> list[Alert]:
             apart = [row for row in clean if row["side"] == side and far(row, clean)]
             if not apart:
                 continue
-            own = _own(clean, side)
+            own = own_kernels(clean, side)
             told = ", ".join(f"{percent(row['agreement'])} under {row['kernels']}" for row in apart)
             text = (
                 f"Another model under other kernels: on clean patches the two sides of {spoken(pair)} agree on "
@@ -48,16 +48,6 @@ def alerts(run: Run) -> list[Alert]:
             )
             found.append(Alert("warn", text))
     return found
-
-
-def far(row: Row, clean: Sequence[Row]) -> bool:
-    """Whether the clean agreement under a kernel set is far from that under the run's own of the same side."""
-    own = _own(clean, row["side"])
-    return row["agreement"] is not None and abs(row["agreement"] - own["agreement"]) > FAR
-
-
-def _own(clean: Sequence[Row], side: str) -> Row:
-    return next(row for row in clean if row["side"] == side and row["own"])
 
 
 def _variations(asked: Sequence[Row]) -> list[dict[str, Any]]:

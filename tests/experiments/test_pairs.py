@@ -22,7 +22,7 @@ from experiments import data, pairs, training
 from experiments.config import load
 from experiments.progress import Screen
 from tests.diverget.models import networks
-from tests.experiments.small import CONFIG, GOLDEN, scene_arrays, write
+from tests.experiments.small import CONFIG, GOLDEN, diverget, run_directory, scene_arrays, write
 
 SHUFFLED = np.array([2, 0, 3, 1])
 CENTRES = np.array([400.0, 500.0, 600.0, 700.0])
@@ -173,6 +173,19 @@ def test_patches_are_prepared_a_few_at_a_time(tmp_path: Path, monkeypatch: pytes
     np.testing.assert_array_equal(training.prepare_in_parts(fitted, material, ids), whole)
     np.testing.assert_array_equal(training._pixels(material, ids), centres)
     assert max(counts) <= 256 and sum(counts) == 2 * len(ids)
+
+
+def test_a_reference_that_is_quantised_itself_is_noted_in_the_run(tmp_path: Path) -> None:
+    text = CONFIG.replace("float32.tflite", "int8.tflite").replace("{draws: 2}", "{draws: 1, doses: []}")
+    text = text.replace("budget: 9600", "budget: 960") + "control: false\nattribution: false\n"
+    done = diverget("run", write(tmp_path, text), "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    told = " ".join((done.stdout + done.stderr).split())
+    assert "note: The reference float is itself quantised (int8)" in told
+    assert "note: Both sides of int8 float are the same network, run in the same way: that pair is a control" in told
+    page = (run_directory(tmp_path / "out") / "report.html").read_text()
+    assert "is itself quantised (int8)" in page and "is a control in effect" in page
+    assert "No control was run" in page
 
 
 def test_working_folders_of_the_dead_are_removed(tmp_path: Path) -> None:

@@ -270,6 +270,28 @@ def test_the_summary_can_fail_the_control(tmp_path: Path) -> None:
     assert "✗ control" in rendered(run).text
 
 
+def test_a_control_that_never_ran_is_neither_passed_nor_failed(tmp_path: Path) -> None:
+    run = build(tmp_path, controls=False, findings=0)
+    change(run, "summary.json", lambda summary: summary.update(control_passed=True))
+    assert card(run)["control"]["passed"] is None
+    text = rendered(run).text
+    assert "No control was run: no model was tested against itself." in text and "✓ control" not in text
+    (run / "summary.json").unlink()
+    assert "No control was run" not in rendered(run).text
+
+
+def test_a_reference_that_is_no_float_network_is_told(tmp_path: Path, page: Page) -> None:
+    told = ("The reference hybridsn is itself quantised (int8)", "are the same network, run in the same way")
+    assert not any(words in page.text for words in told)
+    run = build(tmp_path, findings=0)
+
+    def same(models: dict) -> None:
+        models["pairs"][0]["reference_model"] = models["pairs"][0]["quantised_model"]
+
+    change(run, "models.json", same)
+    assert all(words in rendered(run).text for words in told)
+
+
 def test_paths_in_warnings_are_cut_to_the_file(tmp_path: Path) -> None:
     run = build(tmp_path, findings=0)
     change(run, "data.json", lambda data: data.update(warnings=["Bands in /home/me/x y/pines.npz: and/or m/s."]))

@@ -24,6 +24,11 @@ from tests.experiments import overflowing
 from tests.experiments.small import CONFIG as WHOLE
 from tests.experiments.small import GOLDEN, diverget, run_directory, write
 
+ROUNDING = (
+    "On clean patches no kernel set is another model: its kernel flips lie within the rounding of the kernels, close "
+    "to a boundary, and are no fault of a kernel."
+)
+
 CONFIG = WHOLE.replace("rates: {draws: 2}", "rates: {draws: 1, doses: []}")
 
 SIX = [
@@ -136,8 +141,13 @@ def test_only_kernel_flips_do_not_blame_quantisation(finished: Path, tmp_path: P
     card = json.loads((run / "card.json").read_text())
     assert card["verdict"].endswith(
         f"Each of the {len(named) // 6} findings is a kernel flip, gone where the same networks run in another way: "
-        "quantisation is not to blame."
+        f"quantisation is not to blame. {ROUNDING}"
     )
+    clean = pq.read_table(run / "kernels.parquet")
+    moved = [row | {"agreement": row["agreement"] - (0 if row["own"] else 0.1)} for row in clean.to_pylist()]
+    pq.write_table(clean.schema.empty_table().from_pylist(moved, schema=clean.schema), run / "kernels.parquet")
+    render(run)
+    assert json.loads((run / "card.json").read_text())["verdict"].endswith("quantisation is not to blame.")
 
 
 def test_some_kernel_flips_are_told_beside_the_mildest_finding(finished: Path, tmp_path: Path) -> None:
@@ -152,7 +162,7 @@ def test_some_kernel_flips_are_told_beside_the_mildest_finding(finished: Path, t
     render(run)
     assert json.loads((run / "card.json").read_text())["verdict"].endswith(
         f"Quantisation is to blame for 1 of {len(findings)} findings; the others are gone where the same networks run "
-        "in another way."
+        f"in another way. {ROUNDING}"
     )
 
 
@@ -251,6 +261,6 @@ def test_an_overflow_in_a_kernel_is_no_flip_of_quantisation(tmp_path: Path) -> N
         assert clean[pair, "builtin"]["accuracy"] < clean[pair, "xnnpack"]["accuracy"] - 0.1
     card = json.loads((run / "card.json").read_text())
     verdict = {pair["pair"]: pair["verdict"] for pair in card["pairs"]}
-    assert "That one is a kernel flip" in verdict["float/builtin"]
+    assert "That one is a kernel flip" in verdict["float/builtin"] and ROUNDING not in verdict["float/builtin"]
     assert "flip" not in verdict["float/xnnpack"]
     assert "Another model under other kernels" in (run / "report.html").read_text()
