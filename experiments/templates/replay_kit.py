@@ -4,7 +4,8 @@ Needs NumPy, a LiteRT runtime for .tflite networks and onnxruntime for .onnx net
 
     python replay.py [--finding N] [--kernels xnnpack|builtin|reference] [--threads N]
 
-Exit code 0 where every answer is the expected class, 1 where one is not or a file was changed.
+Exit code 0 where every answer is the expected class, 1 where one is not or a file was changed, 2 where the kit
+does not hold what is asked for.
 """
 
 from __future__ import annotations
@@ -87,6 +88,17 @@ def in_onnxruntime(content: bytes, threads: int) -> Callable[[np.ndarray], np.nd
     return answer
 
 
+def spans(numbers: list[int]) -> str:
+    """Numbers in ascending order as a text, neighbours drawn together: `0 to 3, 7`."""
+    told: list[list[int]] = []
+    for number in numbers:
+        if told and number == told[-1][-1] + 1:
+            told[-1] = [told[-1][0], number]
+        else:
+            told.append([number])
+    return ", ".join(" to ".join(map(str, ends)) for ends in told) or "which holds none"
+
+
 def main() -> int:
     """Print a line for each input of each finding; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -95,6 +107,13 @@ def main() -> int:
     parser.add_argument("--threads", type=int)
     asked = parser.parse_args()
     manifest = json.loads((KIT / "manifest.json").read_text(encoding="utf-8"))
+    held = sorted({case["finding"] for case in manifest["cases"]})
+    if asked.finding is not None and asked.finding not in held:
+        parser.error(f"Expected a finding of this kit, {spans(held)}, for --finding, got {asked.finding}.")
+    if asked.threads is not None and asked.threads < 1:
+        parser.error(
+            f"Expected at least 1 thread for --threads, got {asked.threads}; leave it out for those of the run."
+        )
     cases = [case for case in manifest["cases"] if asked.finding in (None, case["finding"])]
     networks: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
     failed = 0

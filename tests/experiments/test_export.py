@@ -165,7 +165,21 @@ def test_a_changed_network_fails(exported: Path, tmp_path: Path) -> None:
 def test_other_kernels_are_asked_on_demand(exported: Path) -> None:
     done = replayed(exported, "--kernels", "reference", "--threads", "2")
     assert "FAIL: " not in done.stdout and done.returncode in (0, 1), done.stderr
-    assert replayed(exported, "--finding", "9999").returncode == 1
+
+
+def test_what_the_kit_does_not_hold_is_refused(exported: Path, tmp_path: Path) -> None:
+    last = manifest(exported)["cases"][-1]["finding"]
+    done = replayed(exported, "--finding", "9999")
+    assert done.returncode == 2 and done.stdout == ""
+    assert f"Expected a finding of this kit, 0 to {last}, for --finding, got 9999." in " ".join(done.stderr.split())
+    done = replayed(exported, "--threads", "0")
+    assert done.returncode == 2 and "Expected at least 1 thread for --threads, got 0" in done.stderr
+    kit = tmp_path / "kit"
+    shutil.copytree(exported, kit)
+    told = manifest(kit)
+    told["cases"] = [{**told["cases"][0], "finding": number} for number in (0, 2, 3, 4, 9)]
+    (kit / "manifest.json").write_text(json.dumps(told))
+    assert "0, 2 to 4, 9, for --finding, got 1." in " ".join(replayed(kit, "--finding", "1").stderr.split())
 
 
 def test_one_finding_and_the_same_bytes_again(finished: Path, exported: Path, tmp_path: Path) -> None:
