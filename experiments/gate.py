@@ -127,7 +127,7 @@ def conclude(store: Store, criteria: Sequence[Criterion]) -> Judged:
     judged = judge(run, criteria)
     content = {
         "control_findings": sum(bool(row["control"]) for row in run.findings),
-        "control_passed": all(row["met"] for row in judged.control),
+        "control_passed": all(row["met"] for row in judged.control) if judged.control else None,
         "unconfirmed": sum(not row["confirmed"] for row in run.findings),
         "asked": as_asked(criteria),
         "metrics": judged.measured,
