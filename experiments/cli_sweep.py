@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from experiments.bad_input import BAD_INPUT, NOT_MET, told
-from experiments.executors.slurm import HERE
 
 ENGINES = ("serial", "processes", "dask", "slurm")
 
@@ -84,6 +83,8 @@ def _refuse_idle(engine: str, processes: int | None, address: str | None, slurm:
     Raises:
         ValueError: one would do nothing, or the engine is unknown.
     """
+    from experiments.executors.slurm import HERE
+
     if engine not in ENGINES:
         raise ValueError(f"Expected one of {', '.join(ENGINES)} after --engine, got {engine!r}; choose one.")
     idle = {
