@@ -206,8 +206,8 @@ def _of_rounding(run: Run, pair: Row) -> str:
     if not clean or any(far(row, clean) for row in clean):
         return ""
     return (
-        " On clean patches no kernel set is another model: its kernel flips lie within the rounding of the kernels, "
-        "close to a boundary, and are no fault of a kernel."
+        " On clean patches all kernel sets agree as often: these kernel flips lie close to a boundary, within the "
+        "rounding of the kernels, and are no fault of one."
     )
 
 
