@@ -186,24 +186,27 @@ def gate(
             "tells what can be asked)."
         )
     judged = judge(run, asked)
-    if report is not None:
+    if report is not None and report.exists() and not report.is_file():
+        report.write_text(_junit(run, judged), encoding="utf-8")  # A terminal or a pipe.
+    elif report is not None:
         with appearing(report) as temporary:
             temporary.write_text(_junit(run, judged), encoding="utf-8")
     return judged
 
 
 def _refuse_other_file(report: Path) -> None:
-    """Return when nothing stands at `report`, or a JUnit report.
+    """Return when nothing is lost at `report`: nothing stands there, an empty file, a JUnit report, a terminal.
 
     Raises:
-        ValueError: something else does.
+        ValueError: something is.
     """
-    if not report.exists():
+    if not report.is_file() and not report.is_dir():
         return
     if report.is_file():
         with open(report, "rb") as file:
-            if b"<testsuites" in file.read(1000):
-                return
+            start = file.read(1000)
+        if not start or b"<testsuites" in start:
+            return
     raise ValueError(
         f"Expected a new file or a JUnit report to replace at {report}, got something else, which stays as it is; name "
         "another file after --junit."

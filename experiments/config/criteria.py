@@ -104,7 +104,7 @@ def parse(text: str, *, level: str = "fail") -> Criterion:
 
     Raises:
         ValueError: it is no `metric <= number`; the metric is unknown, and the nearest known one is told; or the
-            bound lies where the metric never comes to, so that it would always or never be met.
+            bound lies outside what the metric can be, so that it would always or never be met.
     """
     match = re.fullmatch(r"\s*([\w.]+)\s*(<=|>=|<|>)\s*([-+.\deE]+)\s*", text)
     if match is None:
@@ -119,9 +119,10 @@ def parse(text: str, *, level: str = "fail") -> Criterion:
         raise ValueError(f"expected a number at the end of {text!r}, got {number!r}") from None
     low, high = SPANS.get(metric.partition(".")[0], (0.0, 1.0))
     if not (math.isfinite(bound) and low <= bound <= high):
+        where = f"between {low:g} and {high:g}" if math.isfinite(high) else f"of {low:g} or more"
         raise ValueError(
-            f"expected a bound between {low:g} and {high:g}, where every value of {metric} lies, got {number} in "
-            f"{text!r}; correct it" + (f" (5 % is {0.05:g})" if high == 1 else "")
+            f"expected a bound {where}, as every value of {metric} is, got {number} in {text!r}; correct it"
+            + (" (5 % is 0.05)" if high == 1 else "")
         )
     return Criterion(" ".join(text.split()), metric, sign, bound, level)
 

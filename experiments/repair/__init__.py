@@ -135,7 +135,7 @@ def _config(store: Store, kept: dict[str, Any]) -> RunConfig:
         ValueError: this version does not know it.
     """
     try:
-        return RunConfig.model_validate(kept)
+        return RunConfig.model_validate(kept | {"criteria": []})  # By what it was judged is nothing to a repair.
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
@@ -203,6 +203,7 @@ def _mended(ground: Ground, shop: Workshop, asked_for: Sequence[str]) -> Mending
                     stage.to(0, f"{method.name}: made")
                     mended = MENDING[method.name](shop)
                 except ValueError as error:
+                    store.path(record).unlink(missing_ok=True)  # What it came to under other settings.
                     refused[method.name] = str(error)
                     stage.to(3, f"{method.name}: not possible")
                     continue

@@ -212,6 +212,11 @@ def test_a_junit_report_replaces_nothing_but_its_like(finished: Path, tmp_path: 
     gate(finished, report=tmp_path / "new" / "junit.xml")
     gate(finished, report=tmp_path / "new" / "junit.xml", texts=["findings <= 7"])
     assert "findings &lt;= 7" in (tmp_path / "new" / "junit.xml").read_text(encoding="utf-8")
+    (tmp_path / "empty.xml").touch()
+    gate(finished, report=tmp_path / "empty.xml")
+    assert "<testsuites" in (tmp_path / "empty.xml").read_text(encoding="utf-8")
+    gate(finished, report=Path("/dev/null"))
+    assert Path("/dev/null").is_char_device()
 
 
 def test_junit_escapes_and_tells_value_and_bound() -> None:

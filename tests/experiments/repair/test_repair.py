@@ -154,6 +154,8 @@ def test_a_row_made_with_other_settings_stays_until_its_method_is_asked_for(mend
     rows = pq.read_table(kept / "repair.parquet").to_pylist()
     assert [row["method"] for row in rows] == ["classifier_mlp", "classifier_svm", "classifier_tree"]
     assert list(json.loads((kept / "repair.json").read_text())["pairs"][0]["refused"]) == ["qat"]
+    assert diverget("repair", kept, "--method", "classifier_tree").returncode == 0
+    assert "qat" not in {row["method"] for row in pq.read_table(kept / "repair.parquet").to_pylist()}
 
 
 def test_a_study_sums_up_the_repairs_of_its_runs(mended: Path) -> None:
