@@ -155,18 +155,16 @@ def report(
     ] = None,
 ) -> None:
     """Write card.json and report.html anew from a run directory, or the page of a sweep or a study. Loads no model."""
+    from experiments.record import page_of_several
     from experiments.report import picture, render
     from experiments.study.page import render_study
     from experiments.sweep.page import render_sweep
 
     with _told():
-        for file, render_page in (("sweep.json", render_sweep), ("study.json", render_study)):
-            if (run_directory / file).is_file() and drawn is None:
-                render_page(run_directory)
-                typer.echo(run_directory / "report.html")
-                return
-        _require_run(run_directory)
-        render(run_directory)
+        several = page_of_several(run_directory) if drawn is None else ""
+        if not several:
+            _require_run(run_directory)
+        {"": render, "sweep": render_sweep, "study": render_study}[several](run_directory)
         typer.echo(run_directory / "report.html")
         if drawn is not None:
             picture(run_directory, drawn)

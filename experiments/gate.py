@@ -200,17 +200,15 @@ def _refuse_other_file(report: Path) -> None:
     Raises:
         ValueError: something is.
     """
-    if not report.is_file() and not report.is_dir():
-        return
+    start = b""
     if report.is_file():
         with open(report, "rb") as file:
             start = file.read(1000)
-        if not start or b"<testsuites" in start:
-            return
-    raise ValueError(
-        f"Expected a new file or a JUnit report to replace at {report}, got something else, which stays as it is; name "
-        "another file after --junit."
-    )
+    if report.is_dir() or (start and b"<testsuites" not in start):
+        raise ValueError(
+            f"Expected a new file or a JUnit report to replace at {report}, got something else, which stays as it is; "
+            "name another file after --junit."
+        )
 
 
 def _junit(run: Run, judged: Judged) -> str:

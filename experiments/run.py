@@ -105,8 +105,7 @@ def _carry_out(config: RunConfig, store: Store, screen: Screen, *, cache: Path) 
     with ThreadPoolExecutor(config.workers) as pool:
         asked = stages.Run(config, store, screen, material, pool)
         subjects = prepare(config, material, store, screen, cache=cache)
-        tested = [entry for entry in recorded(store) if not entry["control"]]
-        for note in dict.fromkeys(note for entry in tested for note in of_sides(entry)):
+        for note in of_sides(entry for entry in recorded(store) if not entry["control"]):
             screen.say(f"  note: {note}")
         refuse_arms(asked, subjects)
         stages.baselines(asked, subjects)

@@ -11,31 +11,39 @@ import numpy as np
 from diverget.models.preprocessing import LAYOUTS, Preprocessing
 
 
-class Model(Protocol):
-    """A classifier of raw patches.
+class Input(Protocol):
+    """What is known of a model before it is asked: what it takes.
 
     Attributes:
         name: what the report calls it.
-        digest: SHA-256 of the network file and of the preprocessing.
-        classes: number of classes k.
         input_shape: shape of one prepared input, without the batch axis.
-        output_step: two classes closer than this in probability count as tied: one quantum of an output that
-            is an integer inside, 1e-4 of a float one.
         preprocessing: what turns a raw patch into a prepared input.
     """
 
     @property
     def name(self) -> str: ...
     @property
+    def input_shape(self) -> tuple[int, ...]: ...
+    @property
+    def preprocessing(self) -> Preprocessing: ...
+
+
+class Model(Input, Protocol):
+    """A classifier of raw patches.
+
+    Attributes:
+        digest: SHA-256 of the network file and of the preprocessing.
+        classes: number of classes k.
+        output_step: two classes closer than this in probability count as tied: one quantum of an output that
+            is an integer inside, 1e-4 of a float one.
+    """
+
+    @property
     def digest(self) -> str: ...
     @property
     def classes(self) -> int: ...
     @property
-    def input_shape(self) -> tuple[int, ...]: ...
-    @property
     def output_step(self) -> float: ...
-    @property
-    def preprocessing(self) -> Preprocessing: ...
 
     def infer(self, z: np.ndarray) -> np.ndarray:
         """Probabilities (n, k) float32 of prepared inputs z (n, *input_shape) float32."""
@@ -44,17 +52,6 @@ class Model(Protocol):
     def predict_proba(self, x: np.ndarray) -> np.ndarray:
         """Probabilities (n, k) float32 of raw patches x (n, h, w, b) float32."""
         ...
-
-
-class Input(Protocol):
-    """What is known of a model before it is asked: what it takes."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def input_shape(self) -> tuple[int, ...]: ...
-    @property
-    def preprocessing(self) -> Preprocessing: ...
 
 
 def batches(

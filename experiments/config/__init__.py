@@ -48,8 +48,6 @@ KINDS = {
 """What a file may be, by the command that starts it."""
 
 
-RELATIONS = "relations"
-
 HOLDERS = ("scene", "images", "references", "quantisations")
 """The keys of a config under which files are named."""
 
@@ -332,8 +330,8 @@ def _step(place: Any, key: str, origin: str, where: str) -> Any:
 def _position(place: list[Any], key: str, origin: str, where: str) -> int:
     if not key.isdecimal() or int(key) >= len(place):
         told = f"{origin}: expected a position 0 to {len(place) - 1} in {where}, got {key!r}; count from 0"
-        if where.startswith(f"{RELATIONS}."):
-            told += f", or, in a sweep, name the bounds of one param: {RELATIONS}.<relation>.<param>"
+        if where.startswith("relations."):
+            told += ", or, in a sweep, name the bounds of one param: relations.<relation>.<param>"
         raise ConfigError(told)
     return int(key)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -156,22 +156,23 @@ def spoken(pair: Row) -> str:
     return f"{pair['reference']} against itself" if pair["control"] else f"{pair['quantised']} {pair['reference']}"
 
 
-def of_sides(pair: Row) -> list[str]:
-    """What the two files of a pair under test say against reading it as float against quantised."""
-    reference, quantised = pair["reference_model"], pair["quantised_model"]
+def of_sides(pairs: Iterable[Row]) -> list[str]:
+    """What the two files of pairs under test say against reading them as float against quantised, each note once."""
     found = []
-    if reference["coverage"] and reference["coverage"]["kind"] != "float32":
-        found.append(
-            f"The reference {pair['reference']} is itself quantised ({reference['coverage']['kind']}): what is called "
-            "float here is that file, and two quantised networks are compared; give the float network as the "
-            "reference to learn what quantisation does."
-        )
-    if reference["digest"] == quantised["digest"]:
-        found.append(
-            f"Both sides of {spoken(pair)} are the same network, run in the same way: that pair is a control in "
-            "effect, and says nothing of quantisation."
-        )
-    return found
+    for pair in pairs:
+        reference, quantised = pair["reference_model"], pair["quantised_model"]
+        if reference["coverage"] and reference["coverage"]["kind"] != "float32":
+            found.append(
+                f"The reference {pair['reference']} is itself quantised ({reference['coverage']['kind']}): what is "
+                "called float here is that file, and two quantised networks are compared; give the float network as "
+                "the reference to learn what quantisation does."
+            )
+        if reference["digest"] == quantised["digest"]:
+            found.append(
+                f"Both sides of {spoken(pair)} are the same network, run in the same way: that pair is a control in "
+                "effect, and says nothing of quantisation."
+            )
+    return list(dict.fromkeys(found))
 
 
 def read(run_dir: Path) -> Run:
@@ -187,18 +188,23 @@ def read(run_dir: Path) -> Run:
         return _read(store)
 
 
+def page_of_several(place: Path) -> str:
+    """Of what `place` holds the page, a sweep or a study; empty where of neither."""
+    return next((kind for kind in ("sweep", "study") if (place / f"{kind}.json").is_file()), "")
+
+
 def refuse_page(place: Path) -> None:
     """Return where `place` is no folder of the page of several runs.
 
     Raises:
         ValueError: it is.
     """
-    for file, kind in (("sweep.json", "sweep"), ("study.json", "study")):
-        if (place / file).is_file():
-            raise ValueError(
-                f"Expected the directory of one run, got {place}, the page of a {kind}; its runs lie beside "
-                f"it, and {file} names them."
-            )
+    kind = page_of_several(place)
+    if kind:
+        raise ValueError(
+            f"Expected the directory of one run, got {place}, the page of a {kind}; its runs lie beside it, and "
+            f"{kind}.json names them."
+        )
 
 
 def _read(store: Store) -> Run:

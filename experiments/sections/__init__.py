@@ -79,7 +79,7 @@ def alerts(run: Run) -> list[Alert]:
             f"{plural(unconfirmed, 'finding')} did not reproduce alone in a fresh interpreter and {verb} not counted."
         )
         found.append(Alert("warn", text))
-    found += [Alert("warn", text) for text in dict.fromkeys(text for pair in run.tested() for text in of_sides(pair))]
+    found += [Alert("warn", text) for text in of_sides(run.tested())]
     for pair in run.tested():
         if not_quantised(pair["quantised_model"]):
             text = f"{spoken(pair)} is not quantised: float32 throughout. Its rates say what that change did, no more."

@@ -277,7 +277,8 @@ def unfollowed(config: Row) -> tuple[list[str], list[str]]:
     """The arms of a whole config that walk along rays to the boundary, and the relations that those leave to others."""
     walking = [arm for arm in BOUNDARY if arm in (config.get("patchwise") or {}).get("arms", ())]
     chosen = [relations.get(entry["name"]) for entry in config.get("relations", [])]
-    return walking, [relation.name for relation in chosen if walking and relation.name not in followed(chosen)]
+    moved = followed(chosen)
+    return walking, [relation.name for relation in chosen if walking and relation.name not in moved]
 
 
 def ways(config: Row) -> str:

@@ -270,8 +270,8 @@ def _student(family: Any, model: Any, settings: dict[str, Any]) -> Any:
     if not architecture.takes(len(shape)):
         raise ModelError(
             f"Expected a student for inputs of shape {shape}, got {architecture.name!r}, which takes "
-            f"{architecture.axes} axes "
-            f"({architecture.layout}); choose another `student`, or leave it out for the network's own layers."
+            f"{architecture.axes} axes ({architecture.layout}); choose another `student`, or leave it out for the "
+            "network's own layers."
         )
     wanted = shape[: architecture.axes]
     try:
