@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import typer
 
+from experiments.interrupt import insisting
+
 DONE, NOT_MET, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -14,7 +16,8 @@ DONE, NOT_MET, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 def told(*, resume: Callable[[], str | None] = lambda: None) -> Iterator[None]:
     """Turn bad input into one message and exit code 2, and Ctrl-C into 130 with the way to go on."""
     try:
-        yield
+        with insisting():
+            yield
     except KeyboardInterrupt:
         try:
             advice = resume()

@@ -130,7 +130,7 @@ def test_ctrl_c_keeps_everything_and_says_how_to_go_on(tmp_path: Path) -> None:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)
-    assert process.returncode == 130
+    assert process.returncode == 130, errors
     assert "goes on from there" in errors
     assert "Traceback" not in errors
     assert "incomplete" in (run_directory(out) / "report.html").read_text().lower()
