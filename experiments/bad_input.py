@@ -22,7 +22,7 @@ def told(*, resume: Callable[[], str | None] = lambda: None) -> Iterator[None]:
         try:
             advice = resume()
         except (ValueError, OSError) as error:
-            advice = f"No report could be written ({_sentence(error)})"
+            advice = f"No report could be written ({sentence(error)})"
         typer.echo("\nInterrupted." + (f" {advice}" if advice else ""), err=True)
         raise typer.Exit(INTERRUPTED) from None
     except MemoryError:
@@ -33,11 +33,12 @@ def told(*, resume: Callable[[], str | None] = lambda: None) -> Iterator[None]:
         )
         raise typer.Exit(BAD_INPUT) from None
     except (ValueError, OSError) as error:
-        typer.echo(f"error: {_sentence(error)}", err=True)
+        typer.echo(f"error: {sentence(error)}", err=True)
         raise typer.Exit(BAD_INPUT) from None
 
 
-def _sentence(error: Exception) -> str:
+def sentence(error: Exception) -> str:
+    """What is told of bad input; of what the system refused, the file and the way out."""
     if isinstance(error, OSError) and error.errno is not None and error.strerror:
         import errno
 

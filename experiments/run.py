@@ -84,7 +84,7 @@ def judge_anew(store: Store, criteria: Sequence[Criterion]) -> Judged:
             judged = conclude(store, criteria)
             render(store.root)
         except (Damaged, FileNotFoundError) as error:
-            raise ValueError(damage(error, store)) from error
+            raise damage(error, store) from error
     return judged
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diverget.store import Held
+from experiments.bad_input import sentence
 from experiments.executors.far import Teller, path_of
 
 HELD_SECONDS = 600.0
@@ -88,7 +89,7 @@ def carry_out(job: Job) -> Done:
         except Held as error:
             return Done(job.name, None, str(error), held=True)
         except (ValueError, OSError) as error:
-            return Done(job.name, None, str(error))
+            return Done(job.name, None, sentence(error))
         except UNFORESEEN as error:
             traceback.print_exc(file=log)
             what = " ".join([f"{type(error).__name__}:", *str(error).splitlines()[:1]])

@@ -241,6 +241,10 @@ def _read(store: Store) -> Run:
     if summary is not None:
         refuse_gone(store, manifest["config"])
     models = content("models.json", {"references": [], "pairs": []})
+    timing = content("timing.json", {"stages": [], "search": {}})
+    searches = _searches(parts("evaluations"))
+    if summary is not None:
+        _refuse_gone_parts(searches, timing["search"], store.path("evaluations"))
     rates = rows("rates.parquet") or [
         row for part in parts("rates") for row in rows(f"rates/{part.name}", "rates.parquet")
     ]
@@ -252,7 +256,7 @@ def _read(store: Store) -> Run:
         pairs=models["pairs"],
         baseline=content("baseline.json", {}),
         rates=[_with_shares(row) for row in rates],
-        searches=_searches(parts("evaluations")),
+        searches=searches,
         findings=rows("findings.parquet"),
         archive=rows("archive.parquet"),
         patchwise=rows("patchwise.parquet"),
@@ -260,7 +264,7 @@ def _read(store: Store) -> Run:
         gaps=rows("gaps.parquet")
         or [row for part in parts("gaps") for row in rows(f"gaps/{part.name}", "gaps.parquet")],
         summary=summary,
-        timing=content("timing.json", {"stages": [], "search": {}}),
+        timing=timing,
         quicklook=store.read_arrays("quicklook.npz") if store.has("quicklook.npz") else {},
         attribution=rows("attribution.parquet"),
         kernels=rows("kernels.parquet"),
@@ -316,6 +320,19 @@ def _searches(parts: Sequence[Path]) -> dict[str, Search]:
         str(name): _search(table.filter(pa.array(pair == name)))
         for name in sorted(set(pair), key=lambda n: int(np.argmax(pair == n)))
     }
+
+
+def _refuse_gone_parts(searches: Mapping[str, Search], spent: Mapping[str, Row], folder: Path) -> None:
+    """Return where a complete run has every candidate that its searches paid for; each costs as many queries.
+
+    Raises:
+        Damaged: a part of `folder` is gone. What is gone reads like candidates that were never asked for.
+    """
+    for pair, told in spent.items():
+        queries = searches[pair].queries if pair in searches else np.zeros(0, np.int64)
+        kept = len(queries) * int(queries[0]) if len(queries) else 0
+        if kept != told["queries"]:
+            raise Damaged(f"Expected every part of the search of {pair} in {folder}, got fewer", "run again.")
 
 
 def _search(table: pa.Table) -> Search:

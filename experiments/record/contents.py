@@ -223,7 +223,10 @@ CONTENTS: Mapping[str, Any] = {
         }
     },
     "summary.json": {"criteria": list, "criteria_met": bool, "complete": bool, "interrupted": bool},
-    "timing.json": {"stages": [{"stage": str, "seconds": NUMBER}], "search": {...: {"seconds": None}}},
+    "timing.json": {
+        "stages": [{"stage": str, "seconds": NUMBER}],
+        "search": {...: {"queries": COUNT, "seconds": None}},
+    },
     "rates.parquet": [
         {
             **dict.fromkeys(("pair", "tier", "relation"), str),
@@ -344,23 +347,24 @@ def _anew(file: Path) -> str:
     return f"make it anew with `diverget {command} {file.parent}`" if command else "remove that file and run again"
 
 
-def damage(error: ValueError | OSError, store: Store) -> str:
-    """What is told of a run that looks complete, and of which a file cannot be read.
+def damage(error: ValueError | OSError, store: Store) -> ValueError | OSError:
+    """What is told of a run that looks complete, and of which a file cannot be read; `error` where that says it all.
 
     A complete run is not carried out again, so that what is lacking comes back with its whole folder alone.
     """
-    way_out = f"remove the folder {store.root} and start the same command again."
     if isinstance(error, Damaged) and later(error, store):
-        return f"{error.fact}; remove that file and start the same command again."
+        return error
     if not store.has("manifest.json"):
-        return f"Expected {store.path('manifest.json')}, got no such file; {way_out}"
-    if isinstance(error, Damaged):
-        return f"{error.fact}; {way_out}"
-    if isinstance(error, FileNotFoundError):
-        return f"Expected {error.filename or error}, got no such file; {way_out}"
-    if isinstance(error, OSError):
-        return f"Expected to read {error.filename or store.root}, got {error.strerror or error}; {way_out}"
-    return str(error)
+        fact = f"Expected {store.path('manifest.json')}, got no such file"
+    elif isinstance(error, Damaged):
+        fact = error.fact
+    elif isinstance(error, FileNotFoundError):
+        fact = f"Expected {error.filename or error}, got no such file"
+    elif isinstance(error, OSError):
+        fact = f"Expected to read {error.filename or store.root}, got {error.strerror or error}"
+    else:
+        return error
+    return Damaged(fact, f"remove the folder {store.root} and run again.")
 
 
 def _name(kind: type) -> str:

@@ -7,9 +7,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from diverget.store import Damaged, Store
-from experiments.record.contents import CONTENTS, check, later
+from experiments.record.contents import CONTENTS, check, damage
 
-ALWAYS = ("data.json", "models.json", "baseline.json", "rates.parquet", "archive.parquet", "findings.parquet")
+ALWAYS = (
+    *("data.json", "models.json", "baseline.json", "rates.parquet", "archive.parquet", "findings.parquet"),
+    "timing.json",
+)
 """Files of every complete run."""
 
 WHERE_ASKED: Mapping[str, tuple[str, ...]] = {
@@ -66,14 +69,14 @@ def telling_damage(store: Store) -> Iterator[None]:
             files of `COMMANDS`.
             A file that is gone is damage too.
     """
-    way_out = f"remove the folder {store.root} and run again."
     try:
         yield
     except Damaged as error:
-        if not store.has("summary.json") or later(error, store):
+        told = damage(error, store) if store.has("summary.json") else error
+        if told is error:
             raise
-        raise Damaged(error.fact, way_out) from error
+        raise told from error
     except FileNotFoundError as error:
         if error.filename is None:  # It says itself what to do.
             raise
-        raise Damaged(f"Expected {error.filename}, got no such file", way_out) from error
+        raise damage(error, store) from error

@@ -227,8 +227,8 @@ def overview(named: Sequence[tuple[str, Cell]], controls: Sequence[Cell]) -> dic
             {
                 "name": name,
                 "rung": cell.rung,
-                "arms": {arm: _reached(trial.within(cell.budget)) for arm in arms if (trial := cell.arm(arm))},
-                "pixels": (best.arm, _reached(best)) if best else None,
+                "arms": {arm: _reached(cell, trial) for arm in arms if (trial := cell.arm(arm))},
+                "pixels": (best.arm, _reached(cell, best)) if best else None,
             }
         )
     rivals = list(dict.fromkeys(t.arm for cell in found for t in cell.trials if not t.natural))
@@ -259,9 +259,11 @@ def first_words(named: Sequence[tuple[str, Cell]]) -> str:
     return f"Within {within} queries a patch, {', '.join(told)}."
 
 
-def _reached(trial: Trial) -> str:
-    found = summary(trial)
-    return f"{percent(found['revealed_share'])} ({median(found['revealed_median'], f'>{NARROW}{trial.budget}')})"
+def _reached(cell: Cell, trial: Trial) -> str:
+    if not cell.any_inside:
+        return "nothing inside"
+    found = summary(trial.within(cell.budget))
+    return f"{percent(found['revealed_share'])} ({median(found['revealed_median'], f'>{NARROW}{cell.budget}')})"
 
 
 def terms(config: Row) -> str:

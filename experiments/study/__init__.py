@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from diverget.repair import METHODS, NAMES
 from diverget.store import Store
+from experiments.bad_input import sentence
 from experiments.config import (
     RUNS,
     SWEEP,
@@ -216,7 +217,8 @@ def carry_out(study: Study, out: Path, screen: Screen) -> tuple[Path, bool]:
     """Carry every run to its end, repairs included, then write the page: (its folder, whether all criteria of all runs
     were met).
 
-    A run that is complete is not repeated; one that was stopped goes on where it stood.
+    A run that is complete is not repeated; one that was stopped goes on where it stood. One that fails keeps no other
+    from its end, nor the page.
 
     Raises:
         ValueError, OSError: a config, data or a model cannot be used; what was evaluated stays.
@@ -228,15 +230,25 @@ def carry_out(study: Study, out: Path, screen: Screen) -> tuple[Path, bool]:
 
     check_study(study, out)
     place = note(study, out)
-    met = True
+    met, failed = True, []
     for name, config in study.runs.items():
         screen.say(f"run {name}")
-        where, all_met = run(config, out, screen)
-        mending = study.config.repair
-        if mending is not None:
-            repair(where, screen, methods=mending.methods, steps=mending.steps)
-            render(where)
+        try:
+            where, all_met = run(config, out, screen)
+            mending = study.config.repair
+            if mending is not None:
+                repair(where, screen, methods=mending.methods, steps=mending.steps)
+                render(where)
+        except (ValueError, OSError) as error:
+            failed.append(f"run {name}: {sentence(error)}")
+            screen.say(f"  failed: {sentence(error)}")
+            continue
         screen.say(f"  {where / 'report.html'}")
         met &= all_met
     render_study(place)
+    if failed:
+        raise ValueError(
+            f"Expected every run of the study to come to its end, got {len(failed)} of {len(study.runs)} that did not; "
+            "mend what is told, and start the same command again: what is complete is kept.\n" + "\n".join(failed)
+        )
     return place, met

@@ -63,12 +63,13 @@ is beyond what was looked for."""
 
 @dataclass(frozen=True)
 class Studied:
-    """One run of a study: `run` is None where nothing of it lies on the disk."""
+    """One run of a study: `run` is None where nothing of it lies on the disk, or where it is damaged, which is told."""
 
     name: str
     directory: str
     run: Run | None
     cells: Sequence[Cell]
+    damaged: str = ""
 
     @property
     def tested(self) -> list[tuple[str, Cell]]:
@@ -84,11 +85,11 @@ class Studied:
 
 
 def gathered(place: Path) -> tuple[Row, list[Studied]]:
-    """What `study.json` says, and the runs it names as far as they are there.
+    """What `study.json` says, and the runs it names as far as they are there and whole.
 
     Raises:
         FileNotFoundError: there is no study.json.
-        ValueError: a file of the study or of a run is damaged.
+        ValueError: that is damaged.
     """
     store = Store(place)
     if not store.has("study.json"):
@@ -99,20 +100,34 @@ def gathered(place: Path) -> tuple[Row, list[Studied]]:
     check(told, STUDY, file=store.path("study.json"))
     runs = []
     for entry in told["runs"]:
-        folder = store.beside(entry["directory"])
-        run = read(folder) if (folder / "manifest.json").is_file() else None
-        with telling_damage(Store(folder)):
-            found = cells(run.patchwise, run.patchwise_times) if run is not None else []
-        runs.append(Studied(entry["name"], entry["directory"], run, found))
+        try:
+            run, found = _read(store.beside(entry["directory"]))
+            runs.append(Studied(entry["name"], entry["directory"], run, found))
+        except (ValueError, OSError) as error:
+            runs.append(Studied(entry["name"], entry["directory"], None, (), damaged=str(error)))
     return told, runs
 
 
+def _read(folder: Path) -> tuple[Run | None, Sequence[Cell]]:
+    """A run and its cells; None where nothing of it lies in `folder`.
+
+    Raises:
+        ValueError, OSError: a file of it is damaged.
+    """
+    if not any(not path.name.startswith(".") for path in folder.glob("*")):
+        return None, ()
+    run = read(folder)
+    with telling_damage(Store(folder)):
+        return run, cells(run.patchwise, run.patchwise_times)
+
+
 def grouped(runs: Sequence[Studied]) -> dict[str, list[Cell]]:
-    """The cells under test of each group that has some."""
+    """The cells under test of each group that has some; where nothing was inside the limits, nothing follows."""
     found: dict[str, list[Cell]] = {}
     for studied in runs:
-        if studied.group is not None and studied.tested:
-            found.setdefault(studied.group, []).extend(cell for _, cell in studied.tested)
+        kept = [cell for _, cell in studied.tested if cell.any_inside]
+        if studied.group is not None and kept:
+            found.setdefault(studied.group, []).extend(kept)
     return found
 
 
@@ -193,6 +208,9 @@ def alerts(runs: Sequence[Studied]) -> list[Alert]:
     """Runs that are missing, incomplete or empty, and controls that failed."""
     found = []
     for studied in runs:
+        if studied.damaged:
+            found.append(Alert("bad", f"{studied.name} is damaged, and in no number of this page. {studied.damaged}"))
+            continue
         if studied.run is None:
             found.append(Alert("warn", f"{studied.name} has not begun; it is in no number of this page."))
             continue
@@ -206,6 +224,10 @@ def alerts(runs: Sequence[Studied]) -> list[Alert]:
             found.append(Alert("warn", f"{studied.name} is in no number of this page. {why_empty(studied.run)}"))
         elif not studied.run.complete:
             found.append(Alert("note", f"{studied.name} is incomplete, but its per-patch search is whole."))
+        for name, cell in studied.tested:
+            if not cell.any_inside:
+                text = f"{name}, {cell.rung}: no follow-up of any arm was inside the limits; it is in no average."
+                found.append(Alert("note", text))
     return found
 
 
@@ -265,7 +287,7 @@ def render_study(place: Path) -> None:
 
     Raises:
         FileNotFoundError: `place` has no study.json.
-        ValueError: a file of the study or of a run is damaged.
+        ValueError: that is damaged.
     """
     from experiments.report import environment
 
@@ -321,7 +343,14 @@ def _told_run(studied: Studied, look: dict[str, arm_figures.Look], *, number: in
     run = studied.run
     same = {"name": studied.name, "directory": studied.directory, "anchor": f"run-{number}"}
     if run is None:
-        return {**same, "data": "", "state": "not begun", "terms": "", "ways": "", "pairs": []}
+        return {
+            **same,
+            "data": "",
+            "state": "damaged" if studied.damaged else "not begun",
+            "terms": "",
+            "ways": "",
+            "pairs": [],
+        }
     config = run.manifest["config"].get("patchwise")
     return {
         **same,

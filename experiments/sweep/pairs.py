@@ -58,7 +58,7 @@ def paired(told: Row, place: Path, damaged: dict[str, str]) -> tuple[list[dict[s
             try:
                 drawn |= _drawn(pair)
             except (ValueError, OSError) as error:
-                damaged[pair["cell"]] = damage(error, pair["store"])
+                damaged[pair["cell"]] = str(damage(error, pair["store"]))
         mine = [both for both in mine if not any(pair["cell"] in damaged for pair in both)]
         whole += len(mine)
         for both in mine[:room]:
@@ -87,7 +87,7 @@ def _groups(told: Row, place: Path, damaged: dict[str, str]) -> Iterator[list[Ro
         try:
             manifest, models = read_json(store, "manifest.json"), read_json(store, "models.json")
         except (ValueError, OSError) as error:
-            damaged[cell["name"]] = damage(error, store)
+            damaged[cell["name"]] = str(damage(error, store))
             continue
         same = json.dumps({k: v for k, v in manifest["config"].items() if k not in APART}, sort_keys=True)
         found.setdefault(same, []).extend(

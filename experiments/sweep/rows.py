@@ -60,7 +60,7 @@ def rows_of(told: Row, place: Path, damaged: dict[str, str]) -> list[dict[str, A
             try:
                 pairs = _pairs(store)
             except (ValueError, OSError) as error:
-                damaged[name] = damage(error, store)
+                damaged[name] = str(damage(error, store))
         same = {
             "cell": name,
             "directory": cell["directory"],

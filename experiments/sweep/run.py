@@ -244,7 +244,7 @@ def _judge_anew(
         except Held as error:
             stuck[cell.name] = Done(cell.name, None, str(error), held=True)
         except ValueError as error:
-            damaged[cell.name] = damage(error, Store(out / cell.folder))
+            damaged[cell.name] = str(damage(error, Store(out / cell.folder)))
         except OSError as error:
             stuck[cell.name] = Done(cell.name, None, str(error))
 
@@ -261,7 +261,7 @@ def _look_again(cells: Sequence[Cell], out: Path, stuck: dict[str, Done], damage
         try:
             ended = _judged(cell, out)
         except (ValueError, OSError) as error:
-            damaged[cell.name] = damage(error, Store(out / cell.folder))
+            damaged[cell.name] = str(damage(error, Store(out / cell.folder)))
             ended = True
         if ended:
             del stuck[cell.name]

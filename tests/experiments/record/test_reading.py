@@ -67,12 +67,14 @@ def test_a_finding_without_an_array_is_named(tmp_path: Path) -> None:
         render(run)
 
 
-def test_a_table_without_a_column_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("file", "column"), [("evaluations/part-00000.parquet", "queries"), ("rates.parquet", "eligible")]
+)
+def test_a_table_without_a_column_is_named(tmp_path: Path, file: str, column: str) -> None:
     run = build(tmp_path, findings=1)
-    for file, column in (("evaluations/part-00000.parquet", "queries"), ("rates.parquet", "eligible")):
-        pq.write_table(pq.read_table(run / file).drop_columns([column]), run / file)
-        with pytest.raises(ValueError, match=rf"{column} in .*{re.escape(file)}"):
-            render(run)
+    pq.write_table(pq.read_table(run / file).drop_columns([column]), run / file)
+    with pytest.raises(ValueError, match=rf"{column} in .*{re.escape(file)}"):
+        render(run)
 
 
 @pytest.fixture
@@ -104,6 +106,22 @@ def test_a_table_that_the_config_asked_for_is_wanted(run: Path, key: str) -> Non
     change(run, **({"rates": {"doses": [0.5]}} if key == "doses" else {key: {"tier": "stress"}}))
     with pytest.raises(Damaged, match=rf"{re.escape(WHERE_ASKED[key][0])}, got no such file"):
         read(run)
+
+
+@pytest.mark.parametrize("which", [slice(None), slice(0, 1), slice(9, 10), slice(-1, None)])
+def test_a_part_of_a_search_that_is_gone_is_damage(run: Path, which: slice) -> None:
+    searched = read(run).searches
+    for part in sorted((run / "evaluations").glob("part-*.parquet"))[which]:
+        part.unlink()
+    pattern = rf"^Expected every part of the search of hybridsn/int8 in .*: remove the folder {run} and run again\.$"
+    for look in (read, render, lambda place: gate(place, texts=["findings <= 0"])):
+        with pytest.raises(Damaged, match=pattern):
+            look(run)
+    # Of a run that was stopped it is what was not reached.
+    (run / "summary.json").unlink()
+    assert sum(len(search.queries) for search in read(run).searches.values()) < 2 * len(
+        searched["hybridsn/int8"].queries
+    )
 
 
 def test_the_way_out_is_the_one_that_there_is(run: Path) -> None:

@@ -107,6 +107,7 @@ def test_a_rung_without_a_follow_up_inside_the_limits_concludes_nothing(run: Pat
     assert all(test is None for row in table(cell) for test in row["by"].values())
     text = section(fake_arms.put(run, found)).text
     assert f"{nothing} the search." in text and "no better" not in text and "a REVEALED on 0" not in text
+    assert "stress, psnr 20 nothing inside nothing inside nothing inside" in text
     one_inside = [it | ({"invalid": 99} if it["arm"] == "pso" else {}) for it in found[:12]]
     assert "No difference from random" in in_words(cells(one_inside)[0])
 

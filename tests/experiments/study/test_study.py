@@ -224,6 +224,49 @@ def test_the_same_runs_give_the_same_bytes_elsewhere(invented: Path, tmp_path: P
     assert [(place / name).read_bytes() for name in files] == [(invented / name).read_bytes() for name in files]
 
 
+def test_a_cell_without_a_follow_up_inside_the_limits_stands_in_no_average(tmp_path: Path, invented: Path) -> None:
+    shutil.copytree(invented.parent, tmp_path / "copy")
+    place = tmp_path / "copy" / invented.name
+    run, narrow = tmp_path / "copy" / "s-scene-11111111", fake_arms.RUNGS[1]
+
+    def averaged() -> dict[str, float]:
+        render_study(place)
+        rows = pq.read_table(place / "comparison.parquet").to_pylist()
+        return {
+            row["arm"]: row["value"]
+            for row in rows
+            if (row["run"], row["quantity"]) == ("the hyperspectral pairs", "revealed_share")
+        }
+
+    found = pq.read_table(run / "patchwise.parquet").to_pylist()
+    fake_arms.put(run, [row for row in found if row["rung"] != narrow])
+    wide = averaged()
+    none = {"apart": None, "revealed": None, "severity": None, "milder": [], "front": [], "spent": 200, "invalid": 100}
+    fake_arms.put(run, [row | (none if row["rung"] == narrow and not row["control"] else {}) for row in found])
+    assert averaged() == wide and max(wide.values()) > 0
+    text = Page((place / "report.html").read_text(encoding="utf-8")).text.replace("\u202f", " ")
+    assert "Averaged over the hyperspectral pairs and the ladder (1 cell of pair and limits)" in text
+    assert (
+        f"scene: int8 hybridsn, {narrow}: no follow-up of any arm was inside the limits; it is in no average." in text
+    )
+    assert f"{narrow} nothing inside nothing inside" in text
+
+
+@pytest.mark.parametrize("name", ["findings.parquet", "patchwise.parquet", "manifest.json"])
+def test_a_damaged_run_is_told_and_the_others_have_their_page(tmp_path: Path, invented: Path, name: str) -> None:
+    shutil.copytree(invented.parent, tmp_path / "copy")
+    place, run = tmp_path / "copy" / invented.name, tmp_path / "copy" / "s-scene-11111111"
+    (run / name).write_bytes((run / name).read_bytes()[:20])
+    for gone in (False, True):
+        if gone:
+            (run / name).unlink()
+        render_study(place)
+        text = Page((place / "report.html").read_text(encoding="utf-8")).text
+        assert "Distrust. scene is damaged, and in no number of this page. Expected" in text
+        assert name in text and "Averaged over the image pairs" in text and "the hyperspectral pairs" not in text
+        assert "damaged s-scene-11111111" in text
+
+
 def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"study\.json.*diverget study"):
         render_study(tmp_path)
@@ -243,3 +286,16 @@ def test_a_study_is_carried_out_and_not_repeated(tmp_path: Path) -> None:
     again = diverget("study", file, "--out", out)
     assert again.returncode == 0, again.stderr
     assert ([path.stat().st_mtime_ns for path in summaries], (place / "comparison.csv").read_bytes()) == before
+    # One that fails keeps no other from its end, nor the page.
+    (summaries[0].parent / "findings.parquet").unlink()
+    shutil.rmtree(summaries[1].parent)
+    failed = diverget("study", file, "--out", out)
+    assert failed.returncode == 2 and "1 of 2 that did not" in failed.stderr
+    assert f"run wide: Expected {summaries[0].parent / 'findings.parquet'}, got no such file: remove" in failed.stderr
+    assert summaries[1].exists()
+    page = (place / "report.html").read_text(encoding="utf-8")
+    assert "wide is damaged" in page and "narrow: int8 net" in page
+    shutil.rmtree(summaries[0].parent)
+    assert diverget("study", file, "--out", out).returncode == 0
+    table = [line for line in (place / "comparison.csv").read_bytes().splitlines() if b'"seconds"' not in line]
+    assert table == [line for line in before[1].splitlines() if b'"seconds"' not in line]

@@ -174,7 +174,7 @@ def test_a_damaged_cell_stands_in_no_table(tmp_path: Path, file: str) -> None:
     else:
         (run / file).write_text("{")
     (message,) = render_sweep(place).values()
-    assert str(run / file) in message and f"; remove the folder {run} and" in message
+    assert str(run / file) in message and f": remove the folder {run} and" in message
     assert [(row["first_cell"], row["second_cell"]) for row in told("paired.csv")] == [("1", "3")]
     states = [(row["cell"], row["state"], bool(row["agreement"])) for row in told("cells.csv")]
     assert states == [("1", "complete", True), ("2", "damaged", False), ("3", "complete", True)]

@@ -156,7 +156,7 @@ def test_who_follows_what_is_told_of_a_damaged_file_has_the_whole_sweep_again(
     code, told = swept(paired, out)
     assert code == 2 and "Errno" not in told and "Traceback" not in told and "failed" not in told
     assert "1 of 2 cells damaged" in told and str(run / name) in told
-    assert f"; remove the folder {run} and start the same command again." in told
+    assert f": remove the folder {run} and run again." in told
     assert "remove that" not in told and "remove it" not in told
     cells = json.loads((place / "sweep.json").read_text())["cells"]
     assert [cell["state"] for cell in cells] == ["damaged", "complete"]
@@ -175,10 +175,7 @@ def test_a_file_that_lacks_when_a_complete_cell_is_judged_anew_is_damage(tmp_pat
     for _ in range(2):  # The report is gone after the first.
         ended, _ = carried_out(sweep_of(tmp_path, "criteria: [agreement >= 0.1]\n", ONE), out)
         (told,) = [*ended.damaged.values(), *ended.failed.values()]
-        assert told == (
-            f"Expected {run / 'manifest.json'}, got no such file; remove the folder {run} and start the same command "
-            "again."
-        )
+        assert told == (f"Expected {run / 'manifest.json'}, got no such file: remove the folder {run} and run again.")
 
 
 def test_a_cell_that_another_process_holds_is_under_way_and_has_not_failed(
