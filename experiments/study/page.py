@@ -100,8 +100,9 @@ def gathered(place: Path) -> tuple[Row, list[Studied]]:
     check(told, STUDY, file=store.path("study.json"))
     runs = []
     for entry in told["runs"]:
+        folder = store.beside(entry["directory"])
         try:
-            run, found = _read(store.beside(entry["directory"]))
+            run, found = _read(folder)
             runs.append(Studied(entry["name"], entry["directory"], run, found))
         except (ValueError, OSError) as error:
             runs.append(Studied(entry["name"], entry["directory"], None, (), damaged=str(error)))
