@@ -206,7 +206,7 @@ def derived_table(
 
 
 def alerts(runs: Sequence[Studied]) -> list[Alert]:
-    """Runs that are missing, incomplete or empty, and controls that failed."""
+    """Runs that are damaged, missing, incomplete or empty, and controls that failed; the gravest first."""
     found = []
     for studied in runs:
         if studied.damaged:
@@ -229,7 +229,7 @@ def alerts(runs: Sequence[Studied]) -> list[Alert]:
             if not cell.any_inside:
                 text = f"{name}, {cell.rung}: no follow-up of any arm was inside the limits; it is in no average."
                 found.append(Alert("note", text))
-    return found
+    return sorted(found, key=lambda alert: ("bad", "warn", "note").index(alert.level))
 
 
 def numbers(runs: Sequence[Studied]) -> Iterator[Row]:
