@@ -26,7 +26,15 @@ UNJUDGED = 255
 """In place of an `Outcome`, where the reference alone saw a row."""
 
 MOST_BARREN = 50
-"""Rounds in a row in which no model sees anything, after which a search is over: engineering judgement."""
+"""Rays, or steps of a chain, in a row of which no model sees anything, after which an arm gives up: engineering
+judgement."""
+
+MOST_TRIES = 20
+"""Doses tried on a ray until one is inside the limits."""
+
+MOST_UNSEEN = MOST_BARREN * MOST_TRIES
+"""Rounds in a row in which no model sees anything of a patch, after which it is given up: what `MOST_BARREN` rays may
+take."""
 
 NEVER = -1
 """In place of a number of queries, where nothing was found within the budget."""
@@ -226,7 +234,8 @@ def run(
     ask = look or (lambda number, asked: seen_by_models(problem, members, asked))
     books = _Books.of(n, problem)
     turns = arm(arena)
-    rounds = rows_seen = barren = 0
+    rounds = rows_seen = 0
+    unseen = np.zeros(n, dtype=np.int64)
     try:
         asked = next(turns)
         while True:
@@ -240,7 +249,8 @@ def run(
             shown = np.broadcast_to(evidence.shown, len(rows))
             if looked.halves is not None:
                 outcomes[shown & looked.halves] = UNJUDGED
-            barren = 0 if shown.any() else barren + 1
+            unseen[np.unique(looked.patches)] += 1
+            unseen[looked.patches[shown]] = 0
             rounds, rows_seen = rounds + 1, rows_seen + int(shown.sum())
             price = np.where(shown, looked.price, 0)
             cost = arena.spent[looked.patches] + _summed(looked.patches, price)
@@ -256,7 +266,7 @@ def run(
             starved = np.zeros(n, dtype=bool)
             starved[np.delete(asked.patches, rows)] = True
             starved[looked.patches[~shown]] = False
-            arena.active &= ~starved & (arena.spent + QUERIES <= budget) & (barren < MOST_BARREN)
+            arena.active &= ~starved & (arena.spent + QUERIES <= budget) & (unseen < MOST_UNSEEN)
             if until is not Until.SPENT:
                 arena.active &= (books.revealed if until is Until.REVEALED else books.apart) == NEVER
             asked = turns.send(Seen(rows, evidence, outcomes))

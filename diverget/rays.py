@@ -6,16 +6,13 @@ from collections.abc import Generator
 
 import numpy as np
 
-from diverget.lockstep import MOST_BARREN, Arena, Asked, Seen
+from diverget.lockstep import MOST_BARREN, MOST_TRIES, Arena, Asked, Seen
 from diverget.outcome import Evidence
 from diverget.problem import Problem
 from diverget.space import Space
 
-MOST_TRIES = 20
-"""Doses tried on a ray until one holds, and"""
-
 REFINED = 4
-"""tried at most after that to come closer to the limit."""
+"""Doses tried at most, after one that holds the limits, to come closer to them."""
 
 SLACK = 0.05
 """dB by which a guess stays inside a limit on PSNR, and"""

@@ -83,7 +83,8 @@ class Trial:
     @property
     def inside(self) -> tuple[np.ndarray, np.ndarray] | None:
         """Queries without those of rows outside the limits, (repeats, patches) each: up to and with the first
-        REVEALED, inf without, and all that were spent. None where that is not known.
+        REVEALED, inf without, and those beyond which a patch without one is censored, the budget as of `revealed`. None
+        where that is not known.
 
         What was outside is counted over a whole search, so it is known where that ended with its first REVEALED, or
         within its budget without one, or was never outside.
@@ -93,7 +94,7 @@ class Trial:
         if not (known | (self.outside == 0)).all():
             return None
         lost = QUERIES * self.outside
-        return self.revealed - lost, self.spent - lost
+        return self.revealed - lost, np.where(np.isfinite(self.revealed), self.revealed, self.budget) - lost
 
     def within(self, budget: int) -> Trial:
         """What this arm had found after `budget` queries a patch."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import count
 
 import numpy as np
 import pytest
@@ -289,4 +290,22 @@ def test_an_arm_that_only_asks_outside_the_limits_ends(scene: Scene, pool: Threa
         budget=20,
         rng=np.random.default_rng(1),
     )
-    assert (trace.spent == 0).all() and trace.rounds == lockstep.MOST_BARREN
+    assert (trace.spent == 0).all() and trace.rounds == lockstep.MOST_UNSEEN
+
+
+def test_a_patch_is_given_up_by_its_own_rounds_alone(scene: Scene, pool: ThreadPoolExecutor) -> None:
+    """One is inside the limits every 60th round, one never, one always: none ends another."""
+    strict = replace(toy_problem(scene, pool, patches=20), limits=(Bounded(LIMITS[0], 60.0),))
+    neutral = strict.space.neutral()
+
+    def arm(arena: Arena) -> Generator[Asked, Seen, None]:
+        for number in count():
+            act = np.flatnonzero(arena.active)
+            inside = (act == 2) | ((act == 0) & (number % 60 == 59))
+            yield Asked(act, u=np.where(inside[:, None], neutral, 1.0 - neutral), refuse=True)
+
+    members = eligible(strict)[:3]
+    together = run(strict, arm, members=members, budget=20, rng=np.random.default_rng(1), until=Until.SPENT)
+    assert together.spent.tolist() == [20, 0, 20] and together.rounds == lockstep.MOST_UNSEEN
+    pair = run(strict, arm, members=members[:2], budget=20, rng=np.random.default_rng(1), until=Until.SPENT)
+    assert pair.spent.tolist() == [20, 0] and pair.rounds == lockstep.MOST_UNSEEN

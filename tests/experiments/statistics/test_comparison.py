@@ -153,6 +153,15 @@ def test_queries_outside_the_limits_are_told_apart_where_they_are_known() -> Non
     assert never_out.inside is not None and never_out.inside[0].tolist() == [[40]]
 
 
+def test_without_rows_outside_the_limits_the_two_medians_are_one() -> None:
+    """A search that ended at a disagreement of another kind is censored at its budget in both."""
+    told = [row(patch=patch, spent=10, apart=10, budget=60) for patch in range(12)]
+    told += [row(patch=patch, spent=59, apart=59, revealed=59, budget=60) for patch in range(12, 17)]
+    ((trial,),) = (cell.trials for cell in cells(told))
+    found = summary(trial)
+    assert found["inside_median"] == found["revealed_median"] == math.inf
+
+
 def test_repeats_are_tested_one_by_one() -> None:
     """A patch that one of two repeats found stays found by one of two; it is not lost to a median over repeats."""
     rows = [
