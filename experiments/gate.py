@@ -18,7 +18,7 @@ from experiments.config.methods import RungConfig
 from experiments.junit import junit
 from experiments.record import EVERYTHING, Row, Run, enough, read
 from experiments.record.card import attributed, partings
-from experiments.statistics.survival import mildest
+from experiments.statistics.survival import any_inside, mildest
 from experiments.statistics.trials import MOST
 
 JUNIT = "junit.xml"
@@ -84,12 +84,14 @@ def metrics(run: Run, pair: str) -> dict[str, float | None]:
         accuracies = base["accuracy_reference"], base["accuracy_quantised"]
         measured["agreement"] = base["agreement"]
         measured["accuracy_drop"] = accuracies[0] - accuracies[1] if None not in accuracies else None
-    mine = [row for row in run.found(pair) if row["rung"] == rung]
-    measured["findings"] = len(mine)
-    measured["minimal_severity"] = min((row["severity"] for row in mine), default=MOST)
-    if attributed(run, pair) is not None:
-        kinds = [run.kind(row["finding"]) for row in mine]
-        measured.update({f"findings.{kind}": kinds.count(kind) for kind in KINDS})
+    walked = [row for row in run.patchwise if row["pair"] == pair and row["rung"] == rung and row["natural"]]
+    if any_inside(walked) or (pair in run.searches and run.searches[pair].feasible.any()):
+        mine = [row for row in run.found(pair) if row["rung"] == rung]
+        measured["findings"] = len(mine)
+        measured["minimal_severity"] = min((row["severity"] for row in mine), default=MOST)
+        if attributed(run, pair) is not None:
+            kinds = [run.kind(row["finding"]) for row in mine]
+            measured.update({f"findings.{kind}": kinds.count(kind) for kind in KINDS})
     for row in run.rates:
         if row["pair"] == pair and enough(row):
             name = f"revealed_rate.{row['tier']}"
@@ -99,9 +101,8 @@ def metrics(run: Run, pair: str) -> dict[str, float | None]:
                 f"{name}.lower": row["revealed_lower"],
                 f"{name}.upper": row["revealed_upper"],
             }
-    walked = [row for row in run.patchwise if row["pair"] == pair and row["rung"] == rung and row["natural"]]
     severities = list(mildest(walked, without=MOST).values())
-    measured["minimal_severity.median"] = float(np.median(severities)) if severities else None
+    measured["minimal_severity.median"] = float(np.median(severities)) if any_inside(walked) else None
     gaps = [abs(row["gap_severity"]) for row in run.gaps if row["pair"] == pair and row["gap_severity"] is not None]
     measured["boundary_gap.median"] = float(np.median(gaps)) if gaps else None
     return measured

@@ -37,7 +37,7 @@ def environment() -> Environment:
     )
     env.globals["interval"] = wording.interval
     for speak in (wording.count, wording.large, wording.number, wording.percent, wording.size, wording.seconds,
-                  wording.ending, wording.plural, wording.points, wording.listed):  # fmt: skip
+                  wording.ending, wording.plural, wording.points, wording.listed, wording.in_tier):  # fmt: skip
         env.filters[speak.__name__] = speak
     return env
 

@@ -10,6 +10,9 @@ NARROW = "\u202f"
 
 NOTHING = "–"
 
+TIERS = {"in_spec": "in spec", "stress": "under stress"}
+"""By tier, where something was found or drawn."""
+
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -30,6 +33,11 @@ def number(value: float | None, digits: int = 3) -> str:
 def count(value: float | None) -> str:
     """A whole number with thousands set apart; a dash for None."""
     return NOTHING if value is None else f"{int(value):,}".replace(",", NARROW)
+
+
+def in_tier(name: str) -> str:
+    """`in spec`, `under stress`."""
+    return TIERS[name]
 
 
 def plural(value: int, one: str, many: str | None = None) -> str:

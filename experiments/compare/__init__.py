@@ -14,11 +14,12 @@ from diverget.randomness import Purpose, generator, key
 from diverget.scene import UNLABELLED
 from diverget.store import Store, plain
 from experiments.compare.comparable import caveats, lacking, ladder, matched, pair_caveats, together
+from experiments.config.criteria import NOTHING_INSIDE
 from experiments.record import EVERYTHING, FEWEST_BLOCKS, FEWEST_DRAWS, Row, Run, read
 from experiments.stages.drawn import Clean, Drawn, read_clean, read_drawn, revealed_in_both
 from experiments.statistics import Difference, mean_difference, paired_difference
 from experiments.statistics.comparison import LEVEL, holm_by_test
-from experiments.statistics.survival import mildest
+from experiments.statistics.survival import any_inside, mildest
 from experiments.statistics.trials import MOST
 from experiments.wording import listed
 
@@ -238,6 +239,9 @@ def _severities(a: Side, b: Side, first: Row, second: Row, seed: int, level: flo
             continue
         x, y = (np.array([found[patch] for patch in patches]) for found in (ours, theirs))
         row = _row("minimal_severity", f"mildest severity that reveals a patch, {rung}", "less", "severity")
+        if not all(any_inside(rows) for rows in walked):
+            yield row | {"unjudged": NOTHING_INSIDE}
+            continue
         if a.clean is None or b.clean is None or not np.array_equal(a.clean.assessed, b.clean.assessed):
             told = {"a": float(x.mean()), "b": float(y.mean()), "difference": float((y - x).mean())}
             why = lacking(a.run, b.run, (a.clean, b.clean), "blocks of its patches") or "the searched patches differ"
@@ -259,8 +263,9 @@ def _counts(a: Run, b: Run, first: Row, second: Row) -> Iterator[dict[str, Any]]
     found = [a.found(first["pair"]), b.found(second["pair"])]
     how = "what a search found within its budget, not how often it happens"
     yield told("findings", "confirmed findings", "more", "count", [len(rows) for rows in found], how)
-    mildest = [rows[0]["severity"] if rows else None for rows in found]
-    yield told("findings.mildest", "severity of the mildest finding", "less", "severity", mildest, how)
+    tier = a.manifest["config"]["tier"]
+    least = [next((row["severity"] for row in rows if row["tier"] == tier), None) for rows in found]
+    yield told("findings.mildest", f"severity of the mildest finding, {tier}", "less", "severity", least, how)
     models = first["quantised_model"], second["quantised_model"]
     shares = [model["coverage"]["share"] if model["coverage"] else None for model in models]
     yield told("coverage", "work in the promised arithmetic", "less", "share", shares, "share of the MACs")

@@ -53,6 +53,9 @@ UNMEASURED = {
 }
 """By the first word of a metric, why it has no value."""
 
+NOTHING_INSIDE = "no follow-up of a search was inside the limits"
+"""Why what a search finds has no value although it was asked for."""
+
 LEVELS = ("fail", "warn")
 """What a criterion that is not met comes to."""
 
@@ -169,9 +172,16 @@ def check(criteria: Sequence[Criterion], measured: Mapping[str, Mapping[str, flo
 def _told(criterion: Criterion, pair: str, value: float | None) -> str:
     expected = f"Expected {criterion.text} of {pair}, got "
     if value is None:
-        why = UNMEASURED.get(criterion.metric.partition(".")[0], "the run did not come so far")
-        return f"{expected}no value: {criterion.metric} was not measured ({why})."
+        return f"{expected}no value: {criterion.metric} was not measured ({_why_not(criterion.metric)})."
     return f"{expected}{value:.6g}."
+
+
+def _why_not(metric: str) -> str:
+    first, _, rest = metric.partition(".")
+    why = UNMEASURED.get(first, "the run did not come so far")
+    if first not in ("findings", "minimal_severity"):
+        return why
+    return f"{why}, or {NOTHING_INSIDE}" if rest else NOTHING_INSIDE
 
 
 def state(row: Mapping[str, Any]) -> str:

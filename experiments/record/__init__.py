@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from diverget.store import Damaged, Store, plain
 from experiments.record.contents import FINDING_ARRAYS, check
 from experiments.record.reading import read_json, read_rows, refuse_gone, telling_damage
+from relations import TIERS
 
 Row = Mapping[str, Any]
 
@@ -114,9 +115,8 @@ class Run:
         return [pair for pair in self.pairs if pair["control"]]
 
     def found(self, pair: str) -> list[Row]:
-        """The findings of one pair that reproduced in a fresh interpreter, the mildest first."""
-        kept = [f for f in self.findings if f["pair"] == pair and f["confirmed"]]
-        return sorted(kept, key=lambda f: (f["severity"], f["finding"]))
+        """The findings of one pair that reproduced in a fresh interpreter, in the order of `mildness`."""
+        return sorted((f for f in self.findings if f["pair"] == pair and f["confirmed"]), key=mildness)
 
     def kind(self, finding: int) -> str | None:
         """What a finding is put down to (`diverget.attribution.KINDS`), None where that was not asked."""
@@ -149,6 +149,12 @@ class Run:
             FileNotFoundError: it is gone.
         """
         return Store(self.path).read_arrays(finding["file"], having=FINDING_ARRAYS)
+
+
+def mildness(finding: Row) -> tuple[int, float, int]:
+    """What findings are sorted by, the mildest first: in spec before under stress, for a severity is a share of the
+    bounds of its own tier."""
+    return TIERS.index(finding["tier"]), finding["severity"], finding["finding"]
 
 
 def spoken(pair: Row) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from diverget.attribution import FAR, KINDS
 from diverget.store import plain
 from experiments.record import EVERYTHING, FEWEST_DRAWS, Row, Run, read, spoken
-from experiments.wording import count, interval, number, percent, plural
+from experiments.wording import count, in_tier, interval, number, percent, plural
 
 SCHEMA = "diverget-card/1"
 """Raised when a key changes its meaning or goes; a new key leaves it."""
@@ -24,7 +24,7 @@ RATE_KEYS = (
 )  # fmt: skip
 
 FINDING_KEYS = (
-    "finding", "chain", "severity", "severity_found", "psnr", "spectral_angle", "patch", "row", "col",
+    "finding", "tier", "chain", "severity", "severity_found", "psnr", "spectral_angle", "patch", "row", "col",
 )  # fmt: skip
 
 
@@ -158,7 +158,7 @@ def how_mild(run: Run, pair: Row) -> str:
     if found:
         first = found[0]
         return (
-            f"Mildest found: {first['chain']} (severity {number(first['severity'], 2)}) turns "
+            f"Mildest found {in_tier(first['tier'])}: {first['chain']} (severity {number(first['severity'], 2)}) turns "
             f"{run.class_name(first['reference_class'])} into {run.class_name(first['quantised_class'])}. "
             f"{to_blame(run, pair)}"
         ).strip()

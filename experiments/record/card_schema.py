@@ -13,7 +13,7 @@ from experiments.record.card import FINDING_KEYS, RATE_KEYS, SCHEMA
 
 Tree = dict[str, Any]
 
-TEXTS = ("chain",)
+TEXTS = {"chain": "Relations in order, with their values.", "tier": "Whose bounds the severity is of."}
 WHOLE = ("finding", "patch", "row", "col")
 SHARES = ("revealed_given_float_stayed", "reference_moved_share")
 
@@ -183,7 +183,7 @@ def _findings() -> Tree:
     def of(key: str) -> Tree:
         words = {"severity": "Mean distance from neutral, 0 to 1.", "psnr": "In dB.", "spectral_angle": "In rad."}
         if key in TEXTS:
-            return _text("Relations in order, with their values.")
+            return _text(TEXTS[key])
         whole = key in WHOLE
         return _count(f"{key.capitalize()}.") if whole else _null(_number(words.get(key, key.replace("_", " "))))
 

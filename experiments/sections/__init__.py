@@ -25,7 +25,7 @@ from experiments.sections.page import Alert, Section, Tile
 from experiments.sections.places import places
 from experiments.sections.repair import repair
 from experiments.sections.survival import survival
-from experiments.wording import count, interval, large, listed, number, percent, plural, size, without_folders
+from experiments.wording import count, in_tier, interval, large, listed, number, percent, plural, size, without_folders
 
 MOSTLY = 0.5
 """Below this share of MACs in the promised arithmetic, a model is quantised in name only."""
@@ -170,7 +170,9 @@ def _tiles(run: Run, pair: Row) -> list[Tile]:
         patches = run.baseline[pair["pair"]]["patches"]
         tiles.append(Tile("agreement on clean patches", percent(line["agreement"]), f"of {count(patches)} patches"))
     if line["found"] is not None:
-        beneath = f"mildest severity {number(line['severity'], 2)}" if line["found"] else "within the budget"
+        beneath = (
+            f"mildest severity {number(line['severity'], 2)}, {line['tier']}" if line["found"] else "within the budget"
+        )
         tiles.append(Tile("findings", count(line["found"]), beneath))
     sizes = f"{size(pair['reference_model']['size_bytes'])} → {size(pair['quantised_model']['size_bytes'])}"
     return [*tiles, Tile("smaller than float", f"{line['smaller']:.1f}×", sizes)]
@@ -186,6 +188,7 @@ def _overview(run: Run, pair: Row) -> dict[str, Any]:
         "agreement": run.baseline[pair["pair"]]["agreement"] if pair["pair"] in run.baseline else None,
         "found": len(found) if pair["pair"] in run.searches or found else None,
         "severity": found[0]["severity"] if found else None,
+        "tier": in_tier(found[0]["tier"]) if found else "",
         "smaller": pair["reference_model"]["size_bytes"] / pair["quantised_model"]["size_bytes"],
     }
 

@@ -12,9 +12,7 @@ from experiments.charts.panels import Course, panels
 from experiments.record import FEWEST_BLOCKS, FEWEST_DRAWS, Row, Run, spoken
 from experiments.record.card import ranked, why_not
 from experiments.sections.page import Alert, Plot, Section
-from experiments.wording import interval, number, percent, plural
-
-TIERS = {"in_spec": "in spec", "stress": "under stress"}
+from experiments.wording import TIERS, interval, number, percent, plural
 
 
 def doses(run: Run) -> Section:

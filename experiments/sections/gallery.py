@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from diverget.findings import source_patch
 from experiments.charts import close_ups, figures, pictures
-from experiments.record import Row, Run, read, spoken
+from experiments.record import Row, Run, mildness, read, spoken
 from experiments.record.card import ranked
 from experiments.wording import cut, number
 
@@ -36,15 +36,12 @@ def chosen(run: Run, *, most: int = MOST) -> list[Row]:
     """
     rank: Counter = Counter()
     order = []
-    for finding in sorted(
-        (f for pair in run.tested() for f in run.found(pair["pair"])),
-        key=lambda f: (f["severity"], f["finding"]),
-    ):
+    for finding in sorted((f for pair in run.tested() for f in run.found(pair["pair"])), key=mildness):
         place = (finding["pair"], finding["reference_class"], finding["quantised_class"])
-        order.append((rank[place], finding["severity"], finding["finding"], finding))
+        order.append((rank[place], mildness(finding), finding))
         rank[place] += 1
-    shown = [finding for *_, finding in sorted(order, key=lambda entry: entry[:3])[:most]]
-    return sorted(shown, key=lambda f: (f["severity"], f["finding"]))
+    shown = [finding for *_, finding in sorted(order, key=lambda entry: entry[:2])[:most]]
+    return sorted(shown, key=mildness)
 
 
 def relations_at_work(findings: Sequence[Row]) -> list[tuple[str, int]]:

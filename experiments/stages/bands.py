@@ -14,6 +14,7 @@ from diverget.bands import groups, restored, shares, undone
 from diverget.findings import inputs
 from diverget.outcome import Outcome, judge
 from experiments.pairs import Pair, Subjects
+from experiments.record import mildness
 from experiments.stages import Run
 from experiments.stages.attribution import seen_of
 
@@ -35,8 +36,7 @@ def bands(asked: Run, subjects: Subjects, findings: Sequence[Mapping[str, Any]])
         part = f"attribution/bands-{number:02d}.parquet"
         if not store.has(part):
             mine = [row for row in findings if row["pair"] == pair.name and row["confirmed"]]
-            mine = sorted(mine, key=lambda row: (row["severity"], row["finding"]))[:MOST]
-            store.write_table(part, _asked(asked, pair, mine, among), tables.BANDS)
+            store.write_table(part, _asked(asked, pair, sorted(mine, key=mildness)[:MOST], among), tables.BANDS)
         rows += store.read_table(part)
     store.write_table("bands.parquet", rows, tables.BANDS)
 

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from diverget.lockstep import QUERIES
 from diverget.randomness import Purpose, generator, key
 from experiments.record import Row, Run
 from experiments.statistics import LEAST_CORRELATION, RESAMPLES, unbiased
@@ -209,6 +210,11 @@ def mildest(rows: Sequence[Row], *, without: float) -> dict[int, float]:
     return found
 
 
+def any_inside(rows: Sequence[Row]) -> bool:
+    """Whether any query of these rows of `patchwise.parquet` was of a follow-up inside the limits."""
+    return any(row["spent"] > QUERIES * row["invalid"] for row in rows)
+
+
 def searched(rows: Sequence[Row], group: str, *, blocks: np.ndarray | None, seed: int) -> Subjects:
     """Patches of `patchwise.parquet` as subjects, each with its mildest REVEALED over natural arms and repeats.
 
@@ -223,6 +229,8 @@ def searched(rows: Sequence[Row], group: str, *, blocks: np.ndarray | None, seed
 
 def grouped(run: Run, pair: str, blocks: np.ndarray | None) -> dict[str, list[Subjects]]:
     """The subjects of a pair: `relation` and `class` from the boundary gaps, `searched` by class, a rung at a time.
+
+    A rung in which nothing was inside the limits has none.
 
     Args:
         blocks: of every assessed patch, None where the run kept none.
@@ -242,6 +250,8 @@ def grouped(run: Run, pair: str, blocks: np.ndarray | None) -> dict[str, list[Su
     walked = [row for row in run.patchwise if row["pair"] == pair and row["natural"]]
     for rung in dict.fromkeys(row["rung"] for row in walked):
         there = [row for row in walked if row["rung"] == rung]
+        if not any_inside(there):
+            continue
         classes = sorted({row["own"] for row in there})
         found[f"searched, {rung}"] = [
             searched([row for row in there if row["own"] == c], run.class_name(c), blocks=blocks, seed=seed)

@@ -20,6 +20,7 @@ MODELS = pa.schema(
         *[(f"{end}_{tier}", pa.float64()) for tier in TIERS for end in ("revealed", "lower", "upper")],
         ("findings", pa.int64()),
         ("mildest", pa.float64()),
+        ("mildest_tier", pa.string()),
     ]
 )
 """One row a network and version; null is what a run did not measure. `coverage`, the accuracies, `agreement` and the
@@ -51,6 +52,7 @@ def models(name: str, run: Run) -> Iterator[dict[str, Any]]:
             **{key: value for tier in TIERS for key, value in _rate(run, pair, tier).items()},
             "findings": len(found),
             "mildest": found[0]["severity"] if found else None,
+            "mildest_tier": found[0]["tier"] if found else None,
         }
 
 

@@ -83,7 +83,7 @@ def test_the_verdict_is_a_sentence_with_its_interval(run: Path, page: Page) -> N
     assert said.startswith(
         "Under distortions a flying sensor is measured to produce, int8 hybridsn left its class while float stayed in "
         "3.1 % (1.9–4.6 %) of the random draws; float itself left its class in 1.7 % of them. "
-        "Mildest found: gaussian_blur 0.06 px (severity 0.02) turns "
+        "Mildest found under stress: gaussian_blur 0.06 px (severity 0.02) turns "
     )
     assert "float stayed in 3.1" in page.text
 
