@@ -41,7 +41,7 @@ def paired(told: Row, place: Path, damaged: dict[str, str]) -> tuple[list[dict[s
 
     A row is one of `beside_section.compared` with "cells", the names of both, and "pairs". Couples have the same float
     network, byte for byte, in cells that differ in `APART` alone; beyond `MOST_COUPLES` none is looked at. Couples of
-    the same networks with the same outcome of every draw are one.
+    the same networks with the same outcome of every draw are one, whichever side is first.
 
     Args:
         damaged: the cells of which a file cannot be read, with what to do; receives those in which one is found. All
@@ -49,7 +49,7 @@ def paired(told: Row, place: Path, damaged: dict[str, str]) -> tuple[list[dict[s
     """
     drawn: dict[str, Drawn] = {}
     couples: list[tuple[Row, Row]] = []
-    seen: set[tuple[Any, ...]] = set()
+    seen: set[frozenset[tuple[Any, ...]]] = set()
     whole = 0
     for group in _groups(told, place, damaged):
         mine = list(_couples(group))
@@ -134,15 +134,15 @@ def _same_patches(drawn: Mapping[str, Drawn], couple: tuple[Row, Row]) -> bool:
     return first is not None and second is not None and np.array_equal(first.patches, second.patches)
 
 
-def _trials(drawn: Mapping[str, Drawn], couple: tuple[Row, Row]) -> tuple[Any, ...]:
-    """What tells the comparison of a couple from others: its networks and what came of their draws."""
-    found: list[Any] = []
+def _trials(drawn: Mapping[str, Drawn], couple: tuple[Row, Row]) -> frozenset[tuple[Any, ...]]:
+    """What tells the comparison of a couple from others, whichever side is first: its networks and what came of their
+    draws."""
+    found = []
     for pair in couple:
         mine = drawn[pair["pair"]]
-        found.append(pair["digests"])
-        found += [(key, sha256(kept.tobytes()).digest()) for key, kept in sorted(mine.outcomes.items())]
-        found.append(mine.patches.tobytes())
-    return tuple(found)
+        outcomes = tuple((key, sha256(kept.tobytes()).digest()) for key, kept in sorted(mine.outcomes.items()))
+        found.append((pair["digests"], outcomes, mine.patches.tobytes()))
+    return frozenset(found)
 
 
 def table(rows: Sequence[Row]) -> pa.Table:

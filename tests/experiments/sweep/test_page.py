@@ -196,6 +196,24 @@ def test_cells_that_met_the_same_draws_with_the_same_networks_are_compared_once(
     assert couples == 2 and [row["cells"] for row in found] == [["1", "2"], ["3", "4"]]
 
 
+def test_a_couple_is_one_whichever_side_is_first(tmp_path: Path) -> None:
+    out, golden = tmp_path / "out", "%(golden)s"
+    int8, float16 = (f"{{path: {golden}/{name}.tflite}}" for name in ("int8", "float16"))
+    grid = f"[[{float16}], [{int8}], [{int8}, {float16}]]"
+    sweep = load_sweep(write(tmp_path, CONFIG + f"sweep: {{grid: {{quantisations: {grid}}}}}\n"))
+    kept = {"float/0": outcomes(0, 0.05), "float/1": outcomes(1, 0.6)}
+    for cell, names in zip(sweep.cells, (["float/0"], ["float/1"], [*kept]), strict=True):
+        drawn(fake_cells.complete(cell, out, findings=0), {name: kept[name] for name in names})
+        store = Store(out / cell.folder)
+        models = store.read_json("models.json")
+        for pair in models["pairs"]:
+            pair["quantised_model"]["digest"] = pair["pair"]
+        store.write_json("models.json", models)
+    place = note(sweep, out, {})
+    found, couples = paired(json.loads((place / "sweep.json").read_text()), place, {})
+    assert couples == 1 and [row["cells"] for row in found] == [["1", "2"]]
+
+
 def test_what_the_heading_of_a_board_tells_is_no_column_and_words_are_explained(tmp_path: Path) -> None:
     keys = ("seed", "tier", "limits.psnr", "level")
     rows = [
