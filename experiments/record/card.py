@@ -145,7 +145,9 @@ def how_often(run: Run, pair: Row) -> str:
 
 
 def why_not(row: Row) -> str:
-    """Why a rate is not told although it was drawn: too few draws count, or they lie too close together."""
+    """Why a rate is not told although it was drawn: too few draws, or too few count, or they lie too close together."""
+    if row["eligible"] == row["draws"] < FEWEST_DRAWS:
+        return f"{plural(row['draws'], 'draw')}, and {FEWEST_DRAWS} are needed"
     if row["eligible"] < FEWEST_DRAWS:
         agreed = " and on patches in agreement" if row["inherited"] else ""
         return f"only {count(row['eligible'])} of {count(row['draws'])} draws were within the limits{agreed}"

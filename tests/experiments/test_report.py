@@ -223,7 +223,11 @@ def test_a_fragile_reference_is_told(moved: int, warned: bool, tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("values", "why"),
-    [({"eligible": 29}, "only 29 of 960 draws were within the limits"), ({"blocks": 4}, "lie in 4 blocks only")],
+    [
+        ({"eligible": 29}, "only 29 of 960 draws were within the limits"),
+        ({"draws": 20, "eligible": 20, "rejected": 0, "inherited": 0}, "20 draws, and 30 are needed"),
+        ({"blocks": 4}, "lie in 4 blocks only"),
+    ],
 )
 def test_a_rate_from_too_little_is_not_printed(values: dict, why: str, tmp_path: Path) -> None:
     run = build(tmp_path, findings=0)
