@@ -108,11 +108,20 @@ def gather(config: RunConfig) -> Material:
 
 
 def check_material(config: RunConfig, material: Material) -> None:
-    """Return when the data can bear the relations and the search's budget holds at least one generation.
+    """Return when the data can bear the relations and the training, and the search's budget at least one generation.
 
     Raises:
-        ValueError: it does not.
+        ValueError: one does not.
     """
+    if material.data.labels is not None and any(reference.zoo for reference in config.references):
+        classes = np.unique(material.data.labels.ravel()[material.split.train])
+        if len(classes) < 2:
+            names = "".join(f" ({material.class_names[label]})" for label in classes)
+            raise ValueError(
+                f"Expected at least two labelled classes to train on, got {len(classes)}{names} in the training part "
+                f"of {material.data.name}; label another class there, change `split`, or give a trained model's `path` "
+                "under `references`."
+            )
     if material.sensor.wavelengths is None:
         slots = config.space_in(config.tier).slots
         blind = [slot.relation.name for slot in slots if slot.relation.needs_wavelengths]

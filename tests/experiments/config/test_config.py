@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from diverget.scene import ImageSet
 from diverget.split import split
+from experiments.cli import app
 from experiments.config import ConfigError, load
 from experiments.config.criteria import check, parse
 from experiments.config.methods import PatchwiseConfig, RungConfig
@@ -16,6 +18,7 @@ from experiments.data import check_material, gather
 from relations import ALL
 from relations.core import _FOUND
 from tests.experiments.config.minimal import MINIMAL, written
+from tests.experiments.small import scene_arrays
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 
@@ -230,3 +233,14 @@ def test_relations_in_nm_are_refused_for_data_without_wavelengths(tmp_path: Path
     blind = replace(material, sensor=replace(material.sensor, wavelengths=None))
     with pytest.raises(ValueError, match=r"band_shift.*got data without wavelengths.*without: \[.*band_shift"):
         check_material(config, blind)
+
+
+def test_a_single_class_is_refused_where_a_network_is_trained(tmp_path: Path) -> None:
+    text = MINIMAL.replace("{synthetic: {height: 64, width: 64}}", "{path: scene.npz, patch: 5}")
+    arrays = scene_arrays()
+    np.savez(tmp_path / "scene.npz", cube=arrays["cube"], gt=(arrays["gt"] == 1).astype(np.uint8))
+    done = CliRunner().invoke(app, ["check", str(written(tmp_path, text)), "--out", str(tmp_path / "out")])
+    assert done.exit_code == 2
+    assert "Expected at least two labelled classes to train on, got 1 (class 1) in the training part" in done.output
+    trained = load(written(tmp_path, text.replace("[depthwise]", "[{path: a.keras}]")))
+    check_material(trained, gather(trained))
