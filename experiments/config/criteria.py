@@ -107,7 +107,7 @@ def parse(text: str, *, level: str = "fail") -> Criterion:
 
     Raises:
         ValueError: it is no `metric <= number`; the metric is unknown, and the nearest known one is told; or the
-            bound lies outside what the metric can be, so that it would always or never be met.
+            sign and the bound are such that every value of the metric would meet it, or miss it.
     """
     match = re.fullmatch(r"\s*([\w.]+)\s*(<=|>=|<|>)\s*([-+.\deE]+)\s*", text)
     if match is None:
@@ -126,6 +126,12 @@ def parse(text: str, *, level: str = "fail") -> Criterion:
         raise ValueError(
             f"expected a bound {where}, as every value of {metric} is, got {number} in {text!r}; correct it"
             + (" (5 % is 0.05)" if high == 1 else "")
+        )
+    always, never = (">=", "<") if bound == low else ("<=", ">") if bound == high else ("", "")
+    if sign in (always, never):
+        raise ValueError(
+            f"expected a criterion that can be met and missed, got {text!r}, which every value of {metric} "
+            f"{'meets' if sign == always else 'misses'}; correct the sign or the bound"
         )
     return Criterion(" ".join(text.split()), metric, sign, bound, level)
 

@@ -142,7 +142,9 @@ def test_a_cell_that_cannot_be_carried_out_is_told_and_the_others_go_on(finished
 
 def test_missed_criteria_end_with_one(finished: Path, tmp_path: Path) -> None:
     out = sweeps.with_cache(tmp_path / "out", finished)
-    config = sweeps.CONFIG.replace("control: false", "control: false\ncriteria: ['agreement >= 1.0', 'findings < 0']")
+    config = sweeps.CONFIG.replace(
+        "control: false", "control: false\ncriteria: ['agreement >= 1.0', 'accuracy_drop >= 1']"
+    )
     code, told = sweeps.sweep(sweeps.write(tmp_path, sweeps.TWO, config=config), "--out", out)
     assert code == 1, told
     assert "complete, criteria not met" in told

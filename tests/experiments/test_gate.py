@@ -75,7 +75,7 @@ def test_metrics_are_those_counted_by_hand(finished: Path) -> None:
 
 def test_the_gate_judges_without_touching_the_run(finished: Path, tmp_path: Path) -> None:
     before = content(finished)
-    done = diverget("gate", finished, "--criterion", "agreement >= 1", "--criterion", "warn: agreement > 1",
+    done = diverget("gate", finished, "--criterion", "agreement >= 1", "--criterion", "warn: agreement > 0.9999",
                     "--junit", tmp_path / "deep" / "junit.xml")  # fmt: skip
     assert done.returncode == 1, done.stderr
     lines = done.stdout.splitlines()
@@ -116,10 +116,10 @@ def test_what_is_no_criterion_is_refused(finished: Path, text: str) -> None:
 
 
 def test_what_was_not_measured_is_not_met_and_says_so(finished: Path) -> None:
-    judged = gate(finished, texts=["revealed_rate.in_spec.haze <= 1", "warn: revealed_rate.stress.haze.upper <= 1"])
+    judged = gate(finished, texts=["revealed_rate.in_spec.haze <= 0.5", "warn: revealed_rate.stress.haze.upper <= 0.5"])
     assert [row["state"] for row in judged.rows] == ["fail", "warn"]
     assert judged.rows[0]["told"] == (
-        "Expected revealed_rate.in_spec.haze <= 1 of float/int8, got no value: revealed_rate.in_spec.haze was not "
+        "Expected revealed_rate.in_spec.haze <= 0.5 of float/int8, got no value: revealed_rate.in_spec.haze was not "
         "measured (it was not drawn, or too few draws or blocks count)."
     )
 
@@ -139,7 +139,7 @@ def test_a_control_that_fails_fails_the_gate(finished: Path, tmp_path: Path) -> 
     table = pq.read_table(copy / "rates.parquet")
     rows = [{**row, "revealed": row["revealed"] + row["control"]} for row in table.to_pylist()]
     pq.write_table(table.schema.empty_table().from_pylist(rows, schema=table.schema), copy / "rates.parquet")
-    judged = gate(copy, texts=["agreement >= 0"], report=copy / "out.xml")
+    judged = gate(copy, texts=["agreement >= 0.5"], report=copy / "out.xml")
     assert (judged.passed, judged.verdict) == (False, "fail")
     failure = ET.parse(copy / "out.xml").find(".//testcase[@name='control']/failure")
     assert failure is not None and "never to part from itself" in failure.get("message", "")
@@ -248,13 +248,15 @@ def test_a_config_tells_what_is_wrong_with_a_criterion(tmp_path: Path, entry: st
 
 def test_levels_and_families_are_read(tmp_path: Path) -> None:
     asked = load(
-        write(tmp_path, PLAIN + "criteria: [{fail: agreement>=0.9}, {warn: revealed_rate.stress.stripes.upper <= 1}]\n")
+        write(
+            tmp_path, PLAIN + "criteria: [{fail: agreement>=0.9}, {warn: revealed_rate.stress.stripes.upper <= 0.5}]\n"
+        )
     ).asked_criteria
     assert [(c.level, c.metric, c.bound) for c in asked] == [
         ("fail", "agreement", 0.9),
-        ("warn", "revealed_rate.stress.stripes.upper", 1.0),
+        ("warn", "revealed_rate.stress.stripes.upper", 0.5),
     ]
-    assert all(parse(f"{metric} <= 1").metric == metric for metric in METRICS)
+    assert all(parse(f"{metric} <= 0.5").metric == metric for metric in METRICS)
     assert parse("agreement \x0b>=\t1").text == "agreement >= 1"
 
 
@@ -278,7 +280,7 @@ def test_a_gate_that_is_asked_nothing_does_not_pass(tmp_path: Path) -> None:
         assert done.output.startswith("error: Expected criteria to judge")
         assert "add --criterion 'agreement" in done.output
         assert "pass" not in done.output.lower() and not (tmp_path / "junit.xml").exists()
-    assert gate(run, texts=["agreement >= 0"]).verdict == "pass"
+    assert gate(run, texts=["agreement >= 0.5"]).verdict == "pass"
 
 
 def test_a_run_that_was_asked_nothing_shows_no_pass(tmp_path: Path) -> None:
@@ -359,7 +361,7 @@ def test_the_workflow_keeps_what_a_run_and_the_gate_write(finished: Path, tmp_pa
         place = tmp_path / str(number)
         run = directory(config, place / out)
         shutil.copytree(finished, run)
-        gate(run, texts=["agreement >= 0"], report=place / junit)
+        gate(run, texts=["agreement >= 0.5"], report=place / junit)
         found = [{str(path.relative_to(place)) for path in place.glob(pattern)} for pattern in kept]
         assert all(len(each) == 1 for each in found), found
         written = {f"{out}/{run.name}/{file}" for file in ("report.html", "card.json", "junit.xml")}

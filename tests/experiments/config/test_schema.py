@@ -174,6 +174,6 @@ def test_the_published_schema_is_what_the_command_writes(tmp_path: Path) -> None
     ],
 )
 def test_criteria_that_the_run_never_measures_are_refused(tmp_path: Path, more: str, metric: str) -> None:
-    written = CONFIG + f"criteria: ['agreement >= 0.9', '{metric} <= 1']\n"
+    written = CONFIG + f"criteria: ['agreement >= 0.9', '{metric} <= 0.5']\n"
     with pytest.raises(ConfigError, match=rf"criteria\.1.*got '{metric}'"):
         load(write(tmp_path, written), overrides=[more])
