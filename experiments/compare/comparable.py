@@ -94,6 +94,11 @@ def _different_ground(a: Run, b: Run) -> list[str]:
 def _told(a: Run, b: Run) -> list[str]:
     one, two = a.manifest["config"], b.manifest["config"]
     found = []
+    uncontrolled = [side for side, run in (("A", a), ("B", b)) if not run.controls()]
+    if uncontrolled:
+        found.append(
+            f"No control was run in {listed(uncontrolled)}: whether a model there parts from itself was not tested."
+        )
     versions = a.manifest["versions"], b.manifest["versions"]
     other = [
         f"{name} {versions[0].get(name)} → {versions[1].get(name)}"

@@ -292,7 +292,9 @@ def test_what_differs_without_harm_is_told(release: Path, tmp_path: Path) -> Non
     to = changed(release, tmp_path / "next", "manifest.json", set_in("config", "rates", "draws", value=1))
     changed(release, to, "manifest.json", set_in("versions", "numpy", value="1.0"))
     changed(release, to, "rates/outcomes-00.npz", lambda a: {k: v[:, :1] if ":" in k else v for k, v in a.items()})
+    changed(release, to, "models.json", lambda c: {**c, "pairs": [p for p in c["pairs"] if not p["control"]]})
     found = compare(release, to)
+    assert [caveat for caveat in found["caveats"] if "No control was run in B: whether a model" in caveat]
     assert [caveat for caveat in found["caveats"] if "numpy" in caveat and "→ 1.0" in caveat]
     assert [caveat for caveat in found["caveats"] if "the first 1 a patch" in caveat]
     assert rows_of(found)["revealed_rate.stress"]["trials"] <= 80
