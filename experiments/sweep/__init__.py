@@ -272,7 +272,7 @@ def _put_of(tree: Mapping[str, Any], values: Values) -> tuple[dict[str, Any], di
     list it stands.
 
     Raises:
-        ConfigError: the config has no such relation.
+        ConfigError: the config lists no such relation.
     """
     put: dict[str, Any] = {}
     keys: dict[str, str] = {}
@@ -293,11 +293,17 @@ def _relation(tree: Mapping[str, Any], put: Values, name: str) -> tuple[str, dic
     """Where the relation called `name` stands, as a key, and its bounds so far.
 
     Raises:
-        ConfigError: the config has no such relation.
+        ConfigError: the config lists no such relation.
     """
     listed = tree.get("relations")
+    if not isinstance(listed, list):
+        raise ConfigError(
+            f"Expected a list under `relations:` that holds {name}, whose bounds the sweep varies, got "
+            f"{'none' if listed is None else repr(listed)[:60]}; the bounds of a named `space` are swept by writing "
+            "its relations out under `relations:` in its place."
+        )
     names = []
-    for position, entry in enumerate(listed if isinstance(listed, list) else ()):
+    for position, entry in enumerate(listed):
         entry = put.get(f"relations.{position}", entry)
         short = isinstance(entry, dict) and len(entry) == 1 and "name" not in entry
         own = next(iter(entry)) if short else entry.get("name") if isinstance(entry, dict) else entry

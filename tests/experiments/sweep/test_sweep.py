@@ -179,6 +179,13 @@ def test_a_sweep_that_means_nothing_is_refused(tmp_path: Path, swept: str, expec
     assert expected in refused(tmp_path, swept)
 
 
+def test_bounds_of_a_named_space_are_not_swept(tmp_path: Path) -> None:
+    text = re.sub(r"relations: .*", "space: sensor", CONFIG)
+    file = write(tmp_path, text + "sweep: {grid: {relations.stripes.depth: [[0, 0.01]]}}\n")
+    with pytest.raises(ConfigError, match=r"`relations:` that holds stripes, .*, got none; the bounds of a named `sp"):
+        load_sweep(file)
+
+
 def test_the_problems_of_all_cells_are_told_at_once_each_with_its_cells(tmp_path: Path) -> None:
     told = refused(tmp_path, "  grid: {seed: [0, -1], search.optimiser: [nsga2, nsga3000], serch.budget: [1]}\n")
     assert "cell 1: " in told and "cell 4: " in told
