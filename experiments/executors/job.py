@@ -20,9 +20,6 @@ outlive the machine that held it by the length of a lease, which is a minute or 
 LOOK_SECONDS = 0.5
 """Between two looks whether a held run directory is free: engineering judgement."""
 
-UNFORESEEN = (RuntimeError, ArithmeticError, LookupError, TypeError, AttributeError, AssertionError)
-"""What a library raises where it, or this program, is wrong: it ends its cell and no other."""
-
 
 @dataclass(frozen=True)
 class Job:
@@ -79,24 +76,41 @@ def carry_out(job: Job) -> Done:
 
     job.log.parent.mkdir(parents=True, exist_ok=True)
     teller = Teller(path_of(job.log))
-    with open(job.log, "a", encoding="utf-8") as log:
-        screen = Screen(Console(file=log, force_terminal=False, soft_wrap=True), heard=teller.hear)
-        try:
+
+    def work() -> bool:
+        with open(job.log, "a", encoding="utf-8") as log:
+            screen = Screen(Console(file=log, force_terminal=False, soft_wrap=True), heard=teller.hear)
             config = RunConfig.model_validate({**json.loads(job.config), "workers": job.workers})
-            _, met = _once_free(lambda: run(config, job.out, screen))
-        except MemoryError:
-            return Done(job.name, None, "Expected the cell to fit into memory, got no more of it; give it more.")
-        except Held as error:
-            return Done(job.name, None, str(error), held=True)
-        except (ValueError, OSError) as error:
-            return Done(job.name, None, sentence(error))
-        except UNFORESEEN as error:
-            traceback.print_exc(file=log)
-            what = " ".join([f"{type(error).__name__}:", *str(error).splitlines()[:1]])
-            return Done(job.name, None, f"Expected the cell to come to its end, got {what}; see {job.log}.")
-        finally:
-            teller.end()
-    return Done(job.name, met)
+            return _once_free(lambda: run(config, job.out, screen))[1]
+
+    try:
+        return ended(work, job.name, what="cell", log=job.log)
+    finally:
+        teller.end()
+
+
+def ended(work: Callable[[], bool], name: str, *, what: str, log: Path) -> Done:
+    """How `work`, which gives whether all criteria were met, ended: whatever is raised ends it and nothing else.
+
+    Args:
+        what: it is, in the message: a cell or a run.
+        log: the file that gets the traceback of what nobody foresaw.
+    """
+    try:
+        return Done(name, work())
+    except MemoryError:
+        return Done(name, None, f"Expected the {what} to fit into memory, got no more of it; give it more.")
+    except Held as error:
+        return Done(name, None, str(error), held=True)
+    except (ValueError, OSError) as error:
+        return Done(name, None, sentence(error))
+    # The exceptions of some libraries (cv2.error, zlib.error, struct.error) have no other base.
+    except Exception as error:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with open(log, "a", encoding="utf-8") as file:
+            traceback.print_exc(file=file)
+        told = " ".join([f"{type(error).__name__}:", *str(error).splitlines()[:1]])
+        return Done(name, None, f"Expected the {what} to come to its end, got {told}; see {log}.")
 
 
 def _once_free(work: Callable[[], tuple[Path, bool]]) -> tuple[Path, bool]:

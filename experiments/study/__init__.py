@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ from pydantic import Field, ValidationError, field_validator
 
 from diverget.repair import METHODS, NAMES
 from diverget.store import Store
-from experiments.bad_input import sentence
 from experiments.config import (
     RUNS,
     SWEEP,
@@ -217,15 +217,13 @@ def carry_out(study: Study, out: Path, screen: Screen) -> tuple[Path, bool]:
     """Carry every run to its end, repairs included, then write the page: (its folder, whether all criteria of all runs
     were met).
 
-    A run that is complete is not repeated; one that was stopped goes on where it stood. One that fails keeps no other
-    from its end, nor the page.
+    A run that is complete is not repeated; one that was stopped goes on where it stood. One that fails, for whatever
+    reason, keeps no other from its end, nor the page.
 
     Raises:
-        ValueError, OSError: a config, data or a model cannot be used; what was evaluated stays.
+        ValueError, OSError: a config, data or a model cannot be used, or a run fails; what was evaluated stays.
     """
-    from experiments.repair import repair
-    from experiments.report import render
-    from experiments.run import run
+    from experiments.executors.job import ended
     from experiments.study.page import render_study
 
     check_study(study, out)
@@ -233,18 +231,12 @@ def carry_out(study: Study, out: Path, screen: Screen) -> tuple[Path, bool]:
     met, failed = True, []
     for name, config in study.runs.items():
         screen.say(f"run {name}")
-        try:
-            where, all_met = run(config, out, screen)
-            mending = study.config.repair
-            if mending is not None:
-                repair(where, screen, methods=mending.methods, steps=mending.steps)
-                render(where)
-        except (ValueError, OSError) as error:
-            failed.append(f"run {name}: {sentence(error)}")
-            screen.say(f"  failed: {sentence(error)}")
-            continue
-        screen.say(f"  {where / 'report.html'}")
-        met &= all_met
+        work = partial(_carry_out, config, study.config.repair, out, screen)
+        done = ended(work, name, what="run", log=place / "logs" / f"{name}.txt")
+        if done.met is None:
+            failed.append(f"run {name}: {done.message}")
+            screen.say(f"  failed: {done.message}")
+        met &= bool(done.met)
     render_study(place)
     if failed:
         raise ValueError(
@@ -252,3 +244,17 @@ def carry_out(study: Study, out: Path, screen: Screen) -> tuple[Path, bool]:
             "mend what is told, and start the same command again: what is complete is kept.\n" + "\n".join(failed)
         )
     return place, met
+
+
+def _carry_out(config: RunConfig, mending: RepairConfig | None, out: Path, screen: Screen) -> bool:
+    """Carry one run to its end, its repair included: whether all its criteria were met."""
+    from experiments.repair import repair
+    from experiments.report import render
+    from experiments.run import run
+
+    where, met = run(config, out, screen)
+    if mending is not None:
+        repair(where, screen, methods=mending.methods, steps=mending.steps)
+        render(where)
+    screen.say(f"  {where / 'report.html'}")
+    return met

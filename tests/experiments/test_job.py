@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections import Counter
 from pathlib import Path
 from typing import NoReturn
@@ -31,6 +32,7 @@ def job_in(folder: Path) -> Job:
         (ZeroDivisionError("division by zero"), "got ZeroDivisionError: division by zero; see"),
         (KeyError("gone"), "got KeyError: 'gone'; see"),
         (TypeError(), "got TypeError:; see"),
+        (zlib.error("incorrect header check"), "got error: incorrect header check; see"),
     ],
 )
 def test_what_a_library_raises_ends_its_cell_alone(

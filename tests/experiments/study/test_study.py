@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import zlib
 from pathlib import Path
+from typing import NoReturn
 
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
+import experiments.run
 from experiments.config import ConfigError
 from experiments.statistics.derived import WORDS, derived
 from experiments.statistics.trials import summary
@@ -270,6 +273,23 @@ def test_a_damaged_run_is_told_and_the_others_have_their_page(tmp_path: Path, in
 def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"study\.json.*diverget study"):
         render_study(tmp_path)
+
+
+def test_whatever_ends_a_run_ends_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    errors = iter([MemoryError(), zlib.error("incorrect header check")])
+
+    def fails(*_: object) -> NoReturn:
+        raise next(errors)
+
+    monkeypatch.setattr(experiments.run, "run", fails)
+    done = diverget("study", study(tmp_path), "--out", tmp_path / "runs")
+    assert done.returncode == 2 and "2 of 2 that did not" in done.stderr and "Traceback" not in done.stderr
+    assert "run wide: Expected the run to fit into memory, got no more of it" in done.stderr
+    log = tmp_path / "runs" / "arms-study" / "logs" / "narrow.txt"
+    assert f"run narrow: Expected the run to come to its end, got error: incorrect header check; see {log}" in (
+        done.stderr
+    )
+    assert "Traceback" in log.read_text() and (log.parents[1] / "report.html").exists()
 
 
 @pytest.mark.slow
