@@ -122,6 +122,7 @@ def check_material(config: RunConfig, material: Material) -> None:
                 f"of {material.data.name}; label another class there, change `split`, or give a trained model's `path` "
                 "under `references`."
             )
+        refuse_arms(config, len(material.class_names))
     if material.sensor.wavelengths is None:
         slots = config.space_in(config.tier).slots
         blind = [slot.relation.name for slot in slots if slot.relation.needs_wavelengths]
@@ -142,6 +143,20 @@ def check_material(config: RunConfig, material: Material) -> None:
             f"chains over {len(material.assessed)} patches through two models, got {config.search.budget}; raise "
             "it, or lower `search.population` or `split.assessed`."
         )
+
+
+def refuse_arms(config: RunConfig, classes: int) -> None:
+    """Return when every arm of the config can work with models of so many classes.
+
+    Raises:
+        ValueError: one needs more.
+    """
+    for arm in config.patchwise.chosen if config.patchwise is not None else ():
+        if classes < arm.classes:
+            raise ValueError(
+                f"Expected at least {arm.classes} classes for the arm {arm.name}, got models of {classes}; leave it "
+                "out of `patchwise.arms`, or take diffchaser_basic."
+            )
 
 
 def record(material: Material, store: Store) -> None:

@@ -22,7 +22,7 @@ from experiments.record import of_sides
 from experiments.record.contents import damage
 from experiments.report import render
 from experiments.stages import attribution, bands, doses, found, gaps
-from experiments.stages.patchwise import patchwise, refuse_arms
+from experiments.stages.patchwise import patchwise
 
 SCHEMA = 1
 DECISIVE = ("diverget", "numpy", "scipy", "pymoo", "ai_edge_litert", "opencv_python", "pyarrow")
@@ -107,7 +107,7 @@ def _carry_out(config: RunConfig, store: Store, screen: Screen, *, cache: Path) 
         subjects = prepare(config, material, store, screen, cache=cache)
         for note in of_sides(entry for entry in recorded(store) if not entry["control"]):
             screen.say(f"  note: {note}")
-        refuse_arms(asked, subjects)
+        data.refuse_arms(config, subjects.pairs[0].reference.classes)
         stages.baselines(asked, subjects)
         for number, pair in enumerate(subjects.pairs):
             stages.rates(asked, number, pair)

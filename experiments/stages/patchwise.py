@@ -60,22 +60,6 @@ class Course:
     repeat: int
 
 
-def refuse_arms(asked: Run, subjects: Subjects) -> None:
-    """Return when every arm can work with the models, before anything is searched.
-
-    Raises:
-        ValueError: one needs more classes.
-    """
-    config = asked.config.patchwise
-    classes = subjects.pairs[0].reference.classes
-    for arm in config.chosen if config is not None else ():
-        if classes < arm.classes:
-            raise ValueError(
-                f"Expected at least {arm.classes} classes for the arm {arm.name}, got models of {classes}; leave it "
-                "out of `patchwise.arms`, or take diffchaser_basic."
-            )
-
-
 def patchwise(asked: Run, subjects: Subjects) -> None:
     """Run every arm of the config on every pair and rung, as often as asked, round by round."""
     config, store = asked.config.patchwise, asked.store

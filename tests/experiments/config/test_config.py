@@ -244,3 +244,13 @@ def test_a_single_class_is_refused_where_a_network_is_trained(tmp_path: Path) ->
     assert "Expected at least two labelled classes to train on, got 1 (class 1) in the training part" in done.output
     trained = load(written(tmp_path, text.replace("[depthwise]", "[{path: a.keras}]")))
     check_material(trained, gather(trained))
+
+
+def test_an_arm_that_needs_more_classes_is_refused_before_a_network_is_trained(tmp_path: Path) -> None:
+    text = MINIMAL.replace("{synthetic: {height: 64, width: 64}}", "{path: scene.npz, patch: 5}")
+    arrays = scene_arrays()
+    np.savez(tmp_path / "scene.npz", cube=arrays["cube"], gt=np.where(arrays["gt"] < 3, arrays["gt"], 0))
+    config = written(tmp_path, text + "patchwise: {arms: [diffchaser]}\n")
+    done = CliRunner().invoke(app, ["check", str(config), "--out", str(tmp_path / "out")])
+    assert done.exit_code == 2
+    assert "Expected at least 3 classes for the arm diffchaser, got models of 2; leave it out" in done.output

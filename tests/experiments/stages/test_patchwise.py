@@ -21,8 +21,8 @@ from diverget.lockstep import Arena, Asked, Seen
 from diverget.scene import Scene
 from diverget.store import Store
 from experiments.config.methods import PatchwiseConfig, RungConfig
+from experiments.data import refuse_arms
 from experiments.stages import patchwise
-from experiments.stages.patchwise import refuse_arms
 from tests.conftest import toy_problem
 from tests.experiments.small import CONFIG, diverget, kill_once, run_directory, write
 
@@ -185,12 +185,11 @@ def test_rounds_of_another_run_are_refused(tmp_path: Path) -> None:
 
 def test_an_arm_that_needs_more_classes_is_refused_before_anything_is_searched() -> None:
     def asked(*arms: str) -> Any:
-        return SimpleNamespace(config=SimpleNamespace(patchwise=PatchwiseConfig(arms=arms)))
+        return SimpleNamespace(patchwise=PatchwiseConfig(arms=arms))
 
-    two = SimpleNamespace(pairs=[SimpleNamespace(reference=SimpleNamespace(classes=2))])
-    refuse_arms(asked("boundary", "diffchaser_basic"), two)
+    refuse_arms(asked("boundary", "diffchaser_basic"), 2)
     with pytest.raises(ValueError, match="at least 3 classes for the arm diffchaser, got models of 2; leave it out"):
-        refuse_arms(asked("boundary", "diffchaser"), two)
+        refuse_arms(asked("boundary", "diffchaser"), 2)
 
 
 PAUSE = 0.2
