@@ -18,8 +18,8 @@ from diverget.models.zoo import ALL as ARCHITECTURES
 from diverget.objectives import LIMITS, OBJECTIVES
 from diverget.optimisers import OPTIMISERS
 from diverget.spaces import SPACES
-from experiments.config.parts import Strict
 from experiments.config.schema import RunConfig
+from experiments.config.strict import Strict
 from experiments.record.card_schema import card_schema
 from experiments.statistics.derived import WORDS
 from experiments.study import StudyConfig

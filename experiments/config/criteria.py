@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import Field, field_validator, model_validator
 
 import relations
-from experiments.config.parts import Strict
+from experiments.config.strict import Strict
 
 METRICS = {
     "agreement": "share of clean assessment patches on which the two models agree",

@@ -13,7 +13,8 @@ from diverget.gaps import GRID, HALVINGS
 from diverget.objectives import LIMITS, OBJECTIVES, Limit, Objective
 from diverget.optimisers import OPTIMISERS, Optimiser, fitting
 from diverget.problem import Bounded
-from experiments.config.parts import MOST, Strict, named
+from experiments.config.parts import MOST, named
+from experiments.config.strict import Strict
 
 
 def known_limits(limits: dict[str, float]) -> dict[str, float]:

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     field_validator,
     model_validator,
@@ -24,6 +22,7 @@ from diverget.models.saved_model import is_saved_model
 from diverget.models.zoo import ALL as ARCHITECTURES
 from diverget.space import Space
 from diverget.spaces import SPACES, NamedSpace
+from experiments.config.strict import Strict
 from relations import Relation
 
 MOST = 10**12
@@ -103,24 +102,6 @@ def as_version(entry: Any) -> Any:
         return {"compression": first, "quantisation": second}
     found = named("a quantisation or a compression", (*QUANTISATIONS, *COMPRESSIONS), first)
     return {"compression" if found in COMPRESSIONS else "quantisation": first}
-
-
-class Strict(BaseModel):
-    """Frozen, and unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    def refuse_beside(self, source: str, *keys: str) -> None:
-        """Return when none of `keys` is set: beside `source` they would do nothing.
-
-        Raises:
-            ValueError: one is.
-        """
-        idle = [f"`{key}`" for key in keys if getattr(self, key) not in (None, False)]
-        if idle:
-            raise ValueError(
-                f"expected nothing that `{source}` leaves without effect, got {', '.join(idle)}; remove it"
-            )
 
 
 class Synthetic(Strict):

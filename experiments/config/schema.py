@@ -34,11 +34,11 @@ from experiments.config.parts import (
     SceneConfig,
     SpaceConfig,
     SplitConfig,
-    Strict,
     as_key,
     as_version,
     is_deployed,
 )
+from experiments.config.strict import Strict
 from experiments.config.zoo import Fault, of_students, of_volumes
 from experiments.naming import short_name
 

@@ -24,8 +24,9 @@ from experiments.config import (
     read_with_origins,
     refuse_other_kind,
 )
-from experiments.config.parts import Strict, named
+from experiments.config.parts import named
 from experiments.config.schema import RunConfig
+from experiments.config.strict import Strict
 from experiments.naming import short_name
 from experiments.progress import Screen
 

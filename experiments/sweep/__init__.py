@@ -23,8 +23,9 @@ from experiments.config import (
     read_with_origins,
     refuse_other_kind,
 )
-from experiments.config.parts import PATH_KEYS, Strict
+from experiments.config.parts import PATH_KEYS
 from experiments.config.schema import RunConfig
+from experiments.config.strict import Strict
 
 LISTS = ("references", "quantisations", "relations")
 """Keys that hold a list: a single entry as a swept value stands for the list of it."""

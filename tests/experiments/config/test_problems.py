@@ -101,6 +101,10 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
         ("rates: {tiers: [stress, stress]}", "each once, got ['stress', 'stress']"),
         ("rates: {tiers: []}", "each once, got []"),
         ("references: [{zoo: depthwise, kernels: cuda}]", "expected xnnpack, builtin or reference, got 'cuda'"),
+        ("seed: true", "seed: expected a whole number, got true"),
+        ("references: [{zoo: depthwise, epochs: false}]", "references.0.epochs: expected a whole number, got false"),
+        ("conversion_seconds: yes", "conversion_seconds: expected a number, got true"),
+        ("limits: true", "limits: expected keys with values, got 'True'"),
         ("tier: harsh", "tier: expected in_spec or stress, got 'harsh'"),
         (
             "quantisations: [{compression: distillation, quantisation: int8, student: spectral}]",
@@ -159,7 +163,7 @@ def test_every_problem_is_told_with_its_line_or_its_override(tmp_path: Path) -> 
         f"{path}:6: references.0.epochs: expected a whole number, got 'lots'",
         f"{path}:7: sede: unknown key; did you mean `seed`?",
         "--set rates.draws=-1: rates.draws: expected a value greater than or equal to 1, got '-1'",
-        "--set references.0.batch=no: references.0.batch: expected a value greater than or equal to 1",
+        "--set references.0.batch=no: references.0.batch: expected a whole number, got false",
     ):
         assert line in str(told.value), told.value
 

@@ -59,6 +59,7 @@ def test_shipped_studies_are_valid(path: Path) -> None:
         {"criteria": ["agreement >= 0.9"]},
         {"gaps": {}, "patchwise": {"arms": ["random"], "budgets": {"random": 50}}},
         {"seed": -1},
+        {"seed": True},
         {"sead": 1},
         {"references": ["resnet"]},
         {"references": []},
