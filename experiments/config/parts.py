@@ -256,7 +256,7 @@ class QuantisedConfig(Strict):
         None, gt=0, description="Both networks' logits are divided by it in distillation."
     )
     alpha: float | None = Field(
-        None, ge=0, le=1, description="Weight of the labels in distillation; the rest is the teacher's."
+        None, ge=0, le=1, description="Weight of the softened teacher in distillation; the rest is the labels'."
     )
 
     @model_validator(mode="before")

@@ -10,6 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from experiments.config import ConfigError, load, read_tree
+from experiments.config.parts import QuantisedConfig
 from experiments.json_schema import SCHEMAS, text
 from experiments.record.card import card
 from tests.experiments.fake_run import build
@@ -125,6 +126,11 @@ def test_every_key_is_described(kind: str) -> None:
 
     visit(schema, kind)
     assert bare == []
+
+
+def test_alpha_is_told_as_distillation_weighs_it() -> None:
+    told = QuantisedConfig.model_fields["alpha"].description or ""
+    assert told.startswith("Weight of the softened teacher") and told.endswith("the rest is the labels'.")
 
 
 def test_defaults_stand_in_the_schema() -> None:
