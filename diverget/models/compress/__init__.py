@@ -45,7 +45,7 @@ __all__ = [
     "refusal",
 ]
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the job compresses differently from the same settings: old cache entries no longer count."""
 
 ADVICE = "try fewer steps, another compression, or compress elsewhere and give the .tflite file"

@@ -142,13 +142,16 @@ def distilled(
     last = student.layers[-1]
     while getattr(last, "layers", None):
         last = last.layers[-1]
-    activation = getattr(last, "activation", None)
-    probable = activation is family.activations.softmax
-    if probable:
+    probable = False
+    if getattr(last, "activation", None) is family.activations.softmax:
         last.activation = family.activations.linear
+    else:
+        probable = _are_probabilities(_outputs(student, data["x"][:COMPARED]))
 
     def loss(wanted: Any, found: Any) -> Any:
         labels, soft = tf.split(wanted, 2, axis=1)
+        # The logarithms of probabilities are logits: softmax gives the probabilities back.
+        found = tf.math.log(tf.maximum(found, LEAST_PROBABILITY)) if probable else found
         hard = tf.nn.softmax_cross_entropy_with_logits(labels, found)
         mild = tf.nn.softmax_cross_entropy_with_logits(soft, found / temperature)
         return alpha * temperature**2 * mild + (1 - alpha) * hard

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from diverget.models import preprocessing, quantise, tflite
-from diverget.models.child import run
+from diverget.models.child import Emit, run
 from diverget.models.compress import COMPRESSIONS, Compressed, compress, compressed_size, compression, refusal
 from diverget.models.coverage import coverage
 from diverget.models.keras_file import Layer, network_digest
@@ -184,6 +184,32 @@ def test_a_student_is_smaller_better_than_chance_and_the_same_again(trained: Tra
         compressed(trained.path, "distillation", tmp_path, width=1.0)
     with pytest.raises(ValueError, match=r"inputs of shape \(5, 5, 4\), got 'spectral'"):
         compressed(trained.path, "distillation", tmp_path, student="spectral")
+
+
+def in_a_layer_of_its_own(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    """Job: a network that ends in an activation, written as one that ends in a Softmax layer."""
+    import keras
+
+    model = keras.models.load_model(payload["source"])
+    model.layers[-1].activation = keras.activations.linear
+    keras.Sequential([*model.layers, keras.layers.Softmax()]).save(payload["target"])
+    return {}
+
+
+@pytest.mark.slow
+def test_a_student_learns_the_same_whether_softmax_is_an_activation_or_a_layer(
+    trained: Trained, tmp_path: Path
+) -> None:
+    target = tmp_path / "layer.keras"
+    run(in_a_layer_of_its_own, {"source": str(trained.path), "target": str(target)}, **SAID, timeout=300)
+    x, y = patches(120, seed=1)
+    noisy = np.where(np.random.default_rng(0).random(len(y)) < 0.4, (y + 1) % CLASSES, y)
+    activation, layer = (
+        compressed(path, "distillation", tmp_path, data=(x, noisy), learning_rate=1e-2, alpha=0.5).facts
+        for path in (trained.path, target)
+    )
+    assert layer["loss_before"] == pytest.approx(activation["loss_before"], rel=1e-3)
+    assert layer["loss_after"] == pytest.approx(activation["loss_after"], rel=0.05)
 
 
 @pytest.mark.slow
