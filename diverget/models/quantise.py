@@ -23,7 +23,7 @@ from diverget.models.keras_file import (
     layers_of,
     network_digest,
 )
-from diverget.models.lowering import lower
+from diverget.models.lowering import check_lowered, lower
 from diverget.models.made import made_once
 from diverget.models.preprocessing import identity
 from diverget.models.quantisations import QUANTISATIONS, Quantisation, caveat, quantisation, refusal
@@ -262,14 +262,14 @@ def convert_job(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     import tensorflow as tf
 
     way = quantisation(payload["quantisation"])
-    converter, rows = _converter(payload, way)
+    with np.load(payload["arrays"], allow_pickle=False) as stored:
+        z = stored["z"] if way.needs_calibration else None
+    converter, rows = _converter(payload, way, z)
     if way.name not in ("float32", "float32_lowered"):
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if way.name == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if way.needs_calibration:
-        with np.load(payload["arrays"], allow_pickle=False) as stored:
-            z = stored["z"]
+    if z is not None:
         # The last row fills the last batch: the ranges stay those of the rows.
         z = np.concatenate([z, np.repeat(z[-1:], -len(z) % rows, axis=0)])
         converter.representative_dataset = lambda: ([z[i : i + rows]] for i in range(0, len(z), rows))
@@ -288,8 +288,9 @@ def convert_job(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     return {}
 
 
-def _converter(payload: dict[str, Any], way: Quantisation) -> tuple[Any, int]:
-    """TensorFlow's converter of a job's network, and the rows it is calibrated with at once.
+def _converter(payload: dict[str, Any], way: Quantisation, z: np.ndarray | None) -> tuple[Any, int]:
+    """TensorFlow's converter of a job's network, lowered and checked where asked, and the rows it is calibrated with
+    at once.
 
     A network with the batch size written into it is calibrated in such batches.
     """
@@ -300,6 +301,7 @@ def _converter(payload: dict[str, Any], way: Quantisation) -> tuple[Any, int]:
     model = _opened(payload)
     if way.lowered:
         function = lower(model)
+        check_lowered(model, function, z)
         return tf.lite.TFLiteConverter.from_concrete_functions([function]), int(function.inputs[0].shape[0])
     return tf.lite.TFLiteConverter.from_keras_model(model), model.inputs[0].shape[0] or 1
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from diverget.models import preprocessing, quantise, tflite
-from diverget.models.child import run
+from diverget.models.child import ModelError, run
 from diverget.models.coverage import Coverage, coverage
 from diverget.models.keras_file import inspect_keras
 from diverget.models.layers import share_compared, shared_layers
@@ -100,6 +100,23 @@ def test_a_layer_without_a_lowered_form_is_named_before_anything_runs(folder: Pa
             )
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["float32_lowered", "int8_lowered"])
+def test_a_network_that_is_lowered_wrongly_is_refused(folder: Path, way: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "arrays.npz", z=np.random.default_rng(3).normal(size=(3, 9, 9, 15, 1)).astype(np.float32))
+    payload = {
+        "keras": str(folder / "hybridsn.keras"),
+        "family": "keras",
+        "trust": False,
+        "quantisation": way,
+        "arrays": str(tmp_path / "arrays.npz"),
+        "tflite": str(tmp_path / "wrong.tflite"),
+    }
+    with pytest.raises(ModelError, match=r"lowered form of .* computes a layer wrongly"):
+        run(volumes.convert_wrongly, payload, **networks.SAID, timeout=300)
+    assert not (tmp_path / "wrong.tflite").exists()
+
+
 @pytest.mark.parametrize(
     ("kind", "config", "told"),
     [
@@ -107,6 +124,11 @@ def test_a_layer_without_a_lowered_form_is_named_before_anything_runs(folder: Pa
         ("Conv3D", {"data_format": "channels_first"}, "channels first"),
         ("Conv3D", {"groups": 2}, "2 groups"),
         ("Conv3D", {"groups": 1, "data_format": "channels_last"}, None),
+        ("Rescaling", {"scale": [[0.5], [2]], "offset": 0}, "preprocessing"),
+        ("Rescaling", {"scale": 1, "offset": {"class_name": "__numpy__", "config": {"value": [[0.5], [2]]}}}, "'x'"),
+        ("Rescaling", {"scale": [[1], [2, 3]], "offset": 0}, "one for each channel"),
+        ("Rescaling", {"scale": [[[0.5, 2]]], "offset": [0, 1]}, None),
+        ("Rescaling", {"scale": 1 / 255, "offset": 0}, None),
         ("Dropout", {}, None),
         ("InputLayer", {}, None),
     ],

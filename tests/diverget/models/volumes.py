@@ -196,3 +196,17 @@ def differences(payload: dict[str, Any], emit: Any) -> dict[str, Any]:
         found[path] = {"largest": float(np.abs(outputs - expected).max()), "spread": float(np.ptp(expected, 0).max())}
         found[path]["kinds"] = kinds
     return found
+
+
+def convert_wrongly(payload: dict[str, Any], emit: Any) -> dict[str, Any]:
+    """Job: a conversion in which every Conv3D is lowered to one that computes something else."""
+    from diverget.models import lowered_layers, quantise
+
+    right = lowered_layers.EMITTERS["Conv3D"]
+
+    def wrong(*asked: Any) -> Any:
+        value = right(*asked)
+        return lowered_layers.Value(1.1 * value.tensor, value.shape)
+
+    lowered_layers.EMITTERS["Conv3D"] = wrong
+    return quantise.convert_job(payload, emit)
