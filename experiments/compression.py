@@ -83,12 +83,17 @@ def refuse_compression(asked: QuantisedConfig, keras: Path) -> None:
     refuse(keras, way, asked.quantisation or way.quantisation, keeps_layers=asked.student is None)
 
 
-def told_of(asked: QuantisedConfig, found: Compressed | None, file: Path) -> dict[str, Any]:
-    """What `models.json` keeps of a compression beside the facts of the model in `file`; nothing without one."""
-    if found is None:
-        return {}
+def told_of(
+    asked: QuantisedConfig, found: Compressed, file: Path, unquantised: dict[str, Any] | None
+) -> dict[str, Any]:
+    """What `models.json` keeps of a compression beside the facts of the model in `file`.
+
+    Args:
+        unquantised: the facts of the network that it left, in float; None where it left integers.
+    """
     zlib = {"zlib_bytes": compressed_size(file)} if file.is_file() else {}
-    return {"compression": {"name": asked.compression, "quantisation": asked.quantisation, **found.facts, **zlib}}
+    named = {"name": asked.compression, "quantisation": asked.quantisation}
+    return {"compression": {**named, **found.facts, **zlib, "unquantised": unquantised}}
 
 
 def _labels(material: Material, name: str, config: RunConfig) -> Any:

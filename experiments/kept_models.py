@@ -12,11 +12,13 @@ from diverget.models.preprocessing import Preprocessing
 from diverget.store import Store, appearing
 from experiments.data import Material
 from experiments.fit import check_fit
-from experiments.record.contents import check
+from experiments.record.contents import COMPRESSED, check
 from experiments.record.reading import telling_damage
 
 SIDE = {"file": str, "digest": str}
-RECORDED = {"pairs": [{"pair": str, "control": bool, "reference_model": SIDE, "quantised_model": SIDE}]}
+RECORDED = {
+    "pairs": [{"pair": str, "control": bool, "reference_model": SIDE, "quantised_model": {**SIDE, **COMPRESSED}}]
+}
 """What `models.json` must hold for its models to be loaded again."""
 
 
@@ -46,6 +48,15 @@ def recorded(store: Store) -> list[dict[str, Any]]:
         check(content, RECORDED, file=store.path("models.json"))
     entries: list[dict[str, Any]] = content["pairs"]
     return entries
+
+
+def unquantised(entry: dict[str, Any]) -> dict[str, Any] | None:
+    """Of a pair in `models.json` the facts of the network that its compression left, in float.
+
+    None without a compression, for one that trains under integers, and in runs of earlier versions.
+    """
+    found: dict[str, Any] | None = entry["quantised_model"].get("compression", {}).get("unquantised")
+    return found
 
 
 def load_kept(store: Store, facts: dict[str, Any]) -> Deployed:

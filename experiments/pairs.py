@@ -19,7 +19,7 @@ from experiments.config.parts import QuantisedConfig, ReferenceConfig, is_deploy
 from experiments.config.schema import RunConfig
 from experiments.data import Material
 from experiments.fit import in_file_order
-from experiments.kept_models import facts, keep, load_kept, load_pair, recorded
+from experiments.kept_models import facts, keep, load_kept, load_pair, recorded, unquantised
 from experiments.progress import Screen
 from experiments.training import prepare_in_parts, trained_reference
 
@@ -35,12 +35,17 @@ CHECKED = 64
 
 @dataclass(frozen=True)
 class Pair:
-    """A reference and a version of it under test; a control is a reference against itself."""
+    """A reference and a version of it under test; a control is a reference against itself.
+
+    `unquantised` is the network that a compression left, in float; None without a compression, and where it trains
+    under integers.
+    """
 
     name: str
     reference: Deployed
     quantised: Deployed
     control: bool
+    unquantised: Deployed | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,9 @@ def prepare(config: RunConfig, material: Material, store: Store, screen: Screen,
         # The two sides of a control ask interpreters of their own, or it controls nothing.
         reference = model(entry["reference_model"])
         quantised = reference.fresh() if entry["control"] else model(entry["quantised_model"])
-        pairs.append(Pair(entry["pair"], reference, quantised, entry["control"]))
+        told = unquantised(entry)
+        in_float = None if told is None else model(told)
+        pairs.append(Pair(entry["pair"], reference, quantised, entry["control"], in_float))
     return Subjects(tuple(sorted(pairs, key=lambda pair: pair.control)))
 
 
@@ -220,9 +227,20 @@ def _quantised(
     with screen.stage(f"convert {reference.label} to {asked.label}"):
         file = keras if is_deployed(keras) else _converted(keras, way, calibration, config, cache, trust)
     model = keep(store, label, file, prepared, material, (asked.kernels, asked.threads))
-    checked = asked.path is not None or (trained is not None and way == "float32")
-    difference = _float_check(keras, model, material, cache, trust) if checked else None
-    return model, difference, told_of(asked, trained, model.path)
+    if trained is None:
+        difference = _float_check(keras, model, material, cache, trust) if asked.path is not None else None
+        return model, difference, {}
+    if is_deployed(keras):
+        return model, None, told_of(asked, trained, model.path, None)
+    plain = "float32_lowered" if quantise.quantisation(way).lowered else "float32"
+    in_float = model
+    if plain != way:
+        with screen.stage(f"convert {label} to {plain}"):
+            file = _converted(keras, plain, None, config, cache, trust)
+        in_float = keep(store, f"{label}+{plain}", file, prepared, material, (asked.kernels, asked.threads))
+    difference = _float_check(keras, in_float, material, cache, trust)
+    told = told_of(asked, trained, model.path, facts(in_float, plain, difference))
+    return model, difference if plain == way else None, told
 
 
 def _converted(

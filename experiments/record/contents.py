@@ -46,6 +46,9 @@ MODEL = {
     ),
 }
 
+COMPRESSED = {"compression": Later({"name": str, "unquantised": Later(Optional({"file": str, "digest": str}))})}
+"""What stands beside the facts of a version that was compressed before it was quantised."""
+
 SEEN = {
     **dict.fromkeys(("sqnr", "own_sqnr", "saturation", "exceeded", "excess", "unused"), Optional(NUMBER)),
     **dict.fromkeys(("largest_error", "effect"), NUMBER),
@@ -202,7 +205,7 @@ CONTENTS: Mapping[str, Any] = {
                 "quantised": str,
                 "control": bool,
                 "reference_model": MODEL,
-                "quantised_model": MODEL,
+                "quantised_model": {**MODEL, **COMPRESSED},
             }
         ],
     },

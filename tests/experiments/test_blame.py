@@ -112,6 +112,34 @@ def test_the_file_tells_every_pair_and_the_lines_the_first_layers(run: Path) -> 
     assert again[0]["findings"] == [4, 3] and again[1] == borrowed, "the other pair's entry stays"
 
 
+def test_a_compressed_version_is_compared_with_the_network_that_the_compression_left(tmp_path: Path) -> None:
+    """Without one, as after training under integers or in an older run, no layer is advised for what training did."""
+
+    def told(reference: str, compression: dict[str, Any] | None) -> dict[str, Any]:
+        store = Store(put_together(tmp_path, ways=("int8",)))
+        content = store.read_json("models.json")
+        content["pairs"][0]["reference_model"] = facts(tmp_path, reference)
+        if compression is not None:
+            content["pairs"][0]["quantised_model"]["compression"] = compression
+        store.write_json("models.json", content)
+        blame_run(tmp_path)
+        (entry,) = store.read_json("blame.json")["pairs"]
+        return dict(entry)
+
+    plain, between = (
+        told("float32", None),
+        told("logits_float32", {"name": "pruning", "unquantised": facts(tmp_path, "float32")}),
+    )
+    assert between.pop("note") == "Layers are compared with those of the network that pruning left, in float."
+    assert between == {key: value for key, value in plain.items() if key != "note"}
+    for compression in ({"name": "qat", "unquantised": None}, {"name": "qat"}):
+        trained = told("float32", compression)
+        assert "The run has no float network of what qat left" in trained["note"] and trained["layers"]
+        assert plain["keep_float"] and plain["recalibrate"] and not trained["keep_float"] + trained["recalibrate"]
+    left = told("float32", {"name": "pruning", "unquantised": facts(tmp_path, "int8")})
+    assert left["note"].startswith("Nothing of this version is quantised") and not left["layers"]
+
+
 @pytest.mark.parametrize(("more", "kept"), [(0, False), (40, True)])
 def test_integer_weights_are_kept_in_float_where_the_first_layer_errs_avoidably(
     more: float, kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -125,8 +125,9 @@ def test_a_run_compares_compressed_versions(tmp_path: Path) -> None:
     told = {entry["quantised"]: entry["quantised_model"] for entry in entries if not entry["control"]}
     assert set(told) == {"qat", "pruning-int8"}
     assert all(model["coverage"]["share"] == 1.0 for model in told.values())
-    assert told["qat"]["compression"]["steps"] == 20
+    assert told["qat"]["compression"]["steps"] == 20 and told["qat"]["compression"]["unquantised"] is None
     pruned = told["pruning-int8"]["compression"]
     assert pruned["sparsity"] == pytest.approx(0.5, abs=0.02)
     assert pruned["zlib_bytes"] < told["pruning-int8"]["size_bytes"]
-    assert (place / "report.html").is_file()
+    assert pruned["unquantised"]["coverage"]["kind"] == "float32" and pruned["unquantised"]["float_check"] < 1e-5
+    assert (place / pruned["unquantised"]["file"]).is_file() and (place / "report.html").is_file()

@@ -15,6 +15,7 @@ import pytest
 from rich.console import Console
 
 from diverget.models import preprocessing
+from diverget.models.compress import Compressed
 from diverget.models.made import STALE_SECONDS
 from diverget.patches import Patches
 from diverget.store import Store
@@ -87,6 +88,45 @@ def test_a_run_that_has_its_models_needs_nothing_else(tmp_path: Path, monkeypatc
     store.path("models.json").unlink()
     with pytest.raises(TypeError):
         prepared(tmp_path, text)
+
+
+def test_the_network_that_a_compression_left_is_kept_in_float(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the version itself where nothing is quantised, and nothing where training fixes the integers."""
+    text = CONFIG.replace("{path: %(golden)s/float32.tflite, name: float}", "{zoo: cnn3d, name: float}")
+    text = text.replace(
+        "{path: %(golden)s/int8.tflite, name: int8}", "pruning+int8, pruning, distillation+float16, int8"
+    )
+    text = text.replace(
+        "distillation+float16", "{compression: distillation, quantisation: float16, student: depthwise}"
+    )
+
+    def compressed(asked: Any, *_: Any, **__: Any) -> Compressed | None:
+        return Compressed(tmp_path / f"{asked.label}.keras", {}, False) if asked.compression else None
+
+    facts = SimpleNamespace(path=tmp_path / "net.keras", parameters=7)
+    with monkeypatch.context() as patched:
+        patched.setattr(pairs, "trained_reference", lambda *_: (facts, preprocessing.identity(), {}))
+        patched.setattr(pairs, "_converted", lambda keras, way, *_: GOLDEN / f"{way}.tflite")
+        patched.setattr(pairs, "compressed", compressed)
+        patched.setattr(pairs.quantise, "float_check", lambda *_, **__: 1e-7)
+        _, store, _ = prepared(tmp_path, text)
+    _, _, again = prepared(tmp_path, text)
+    told = {pair.name: pair.unquantised and pair.unquantised.name for pair in again.pairs}
+    assert told == {
+        "float/pruning-int8": "float.pruning-int8+float32",
+        "float/pruning": "float.pruning",
+        "float/distillation-float16": "float.distillation-float16+float32",
+        "float/int8": None,
+        "float/float": None,
+    }
+    content = store.read_json("models.json")
+    checks = [pair["quantised_model"]["float_check"] for pair in content["pairs"]]
+    assert checks == [None, 1e-7, None, None, None]
+    for pair in content["pairs"]:
+        pair["quantised_model"].get("compression", {}).pop("unquantised", None)
+    store.write_json("models.json", content)
+    _, _, earlier = prepared(tmp_path, text)
+    assert all(pair.unquantised is None for pair in earlier.pairs)
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", "3", '{"pairs": 3}', '{"pairs": [1]}', '{"pairs": [{"pair": "a/b"}]}'])
