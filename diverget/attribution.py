@@ -1,4 +1,4 @@
-"""What a finding is to be put down to: the quantised network, the kernels that ran it, or the runtime.
+"""What a finding is to be put down to: quantisation, a compression before it, the kernels that ran it, or the runtime.
 
 A finding is a statement about two networks as they were run. The same file runs under several sets of kernels, with any
 number of threads, and the reference may have run elsewhere altogether. So each finding is asked again, its source and
@@ -10,7 +10,9 @@ its follow-up, with one thing varied at a time, and named after what came of tha
                   to within `FAR`: kernels that make a worse network of the file acquit nobody
     kernel        a variation of kernels exists that speaks and under which the finding vanishes
     runtime       none such, but one of threads or of the runtime that speaks and under which it vanishes
-    quantisation  neither
+    compression   neither, and with the network that the compression left, in float, in place of the quantised one it
+                  does not vanish: that network leaves the class before anything of it is quantised
+    quantisation  none of these; where a compression trains under integers, training and quantisation together
 
 A tie, on the source or on the follow-up, is no REVEALED, so under it a finding vanishes. `survives` is stricter than
 not to vanish: it is REVEALED itself. The rule is not symmetrical in the kernels, and must not be: where one set is
@@ -29,10 +31,10 @@ import numpy as np
 from diverget.models.model import Model
 from diverget.outcome import Evidence, Outcome, decided, judge
 
-KINDS = ("quantisation", "kernel", "runtime")
+KINDS = ("quantisation", "kernel", "runtime", "compression")
 """What a finding is put down to."""
 
-VARIED = ("kernels", "threads", "runtime")
+VARIED = ("kernels", "threads", "runtime", "compression")
 """What is varied, one at a time."""
 
 FAR = 0.02
@@ -131,6 +133,13 @@ def kinds(varied: Sequence[str], vanishes: np.ndarray, speaks: Sequence[bool]) -
         speaks: for each variation whether it counts.
     """
     told = list(zip(varied, speaks, strict=True))
-    by_kernels = vanishes[[i for i, (what, counts) in enumerate(told) if counts and what == "kernels"]].any(axis=0)
-    by_runtime = vanishes[[i for i, (what, counts) in enumerate(told) if counts and what != "kernels"]].any(axis=0)
-    return [str(kind) for kind in np.select([by_kernels, by_runtime], ["kernel", "runtime"], "quantisation")]
+
+    def under(*wanted: str) -> list[int]:
+        return [i for i, (what, counts) in enumerate(told) if counts and what in wanted]
+
+    shown = {
+        "kernel": vanishes[under("kernels")].any(axis=0),
+        "runtime": vanishes[under("threads", "runtime")].any(axis=0),
+        "compression": ~vanishes[under("compression")].all(axis=0),
+    }
+    return [str(kind) for kind in np.select(list(shown.values()), list(shown), "quantisation")]

@@ -11,7 +11,7 @@ import numpy as np
 
 
 class Outcome(IntEnum):
-    """What happened to one patch, tested in this order; only REVEALED blames quantisation alone.
+    """What happened to one patch, tested in this order; only REVEALED blames the quantised model alone.
 
     Published measures are sums of these counts: DFLARE and DiffChaser count MOVED_APART + REVEALED.
     """
@@ -28,7 +28,7 @@ class Outcome(IntEnum):
     MOVED_APART = 4
     """The reference left its class and the two now disagree."""
     REVEALED = 5
-    """The reference stayed, the quantised model left: quantisation alone is to blame."""
+    """The reference stayed, the quantised model left: it alone is to blame."""
     SAME = 6
     """Nobody moved."""
 

@@ -16,7 +16,7 @@ from experiments.config import read_tree
 from experiments.config.criteria import Criterion, CriterionConfig, check, parse, state
 from experiments.config.methods import RungConfig
 from experiments.junit import junit
-from experiments.record import EVERYTHING, Row, Run, enough, read
+from experiments.record import EVERYTHING, Row, Run, enough, inseparable, read
 from experiments.record.card import attributed, partings
 from experiments.statistics.survival import any_inside, mildest
 from experiments.statistics.trials import MOST
@@ -92,6 +92,8 @@ def metrics(run: Run, pair: str) -> dict[str, float | None]:
         if attributed(run, pair) is not None:
             kinds = [run.kind(row["finding"]) for row in mine]
             measured.update({f"findings.{kind}": kinds.count(kind) for kind in KINDS})
+            if any(inseparable(one) for one in run.pairs if one["pair"] == pair):
+                measured["findings.compression"] = None
     for row in run.rates:
         if row["pair"] == pair and enough(row):
             name = f"revealed_rate.{row['tier']}"

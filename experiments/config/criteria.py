@@ -23,9 +23,12 @@ METRICS = {
     "revealed_rate.stress": "REVEALED rate of random stress chains",
     "revealed_rate.stress.upper": "upper end of its 95 % interval",
     "findings": "confirmed findings under the run's tier and limits",
-    "findings.quantisation": "those of `findings` that no other kernels, threads or runtime make vanish",
+    "findings.quantisation": "those of `findings` that no other kernels, threads or runtime make vanish, and that are "
+    "not there before anything is quantised; after training under integers those of both together",
     "findings.kernel": "those of `findings` that vanish where the same file runs under other kernels",
     "findings.runtime": "those of `findings` that vanish under another number of threads or on a common runtime",
+    "findings.compression": "those of `findings` that are left and that the network shows in float already, as the "
+    "compression before quantisation left it",
     "minimal_severity": "severity of the mildest confirmed finding under the run's tier and limits; 1 without one",
     "minimal_severity.median": "median over patches of the mildest severity that the per-patch search reached under "
     "the run's tier and limits; a patch without REVEALED counts as 1",
@@ -48,10 +51,11 @@ UNMEASURED = {
     "accuracy_drop": "nothing is labelled",
     "revealed_rate": "it was not drawn, or too few draws or blocks count",
     "findings": "`attribution` is switched off",
+    "findings.compression": "`attribution` is switched off, or the run has no float network of what was compressed",
     "minimal_severity": "the config has no `patchwise` by an arm of chains on the run's own tier and limits",
     "boundary_gap": "the config has no `gaps`, or no ray is left by both models",
 }
-"""By the first word of a metric, why it has no value."""
+"""By a metric or its first word, why it has no value."""
 
 NOTHING_INSIDE = "no follow-up of a search was inside the limits"
 """Why what a search finds has no value although it was asked for."""
@@ -184,7 +188,7 @@ def _told(criterion: Criterion, pair: str, value: float | None) -> str:
 
 def _why_not(metric: str) -> str:
     first, _, rest = metric.partition(".")
-    why = UNMEASURED.get(first, "the run did not come so far")
+    why = UNMEASURED.get(metric, UNMEASURED.get(first, "the run did not come so far"))
     if first not in ("findings", "minimal_severity"):
         return why
     return f"{why}, or {NOTHING_INSIDE}" if rest else NOTHING_INSIDE

@@ -79,7 +79,9 @@ class RunConfig(Strict):
     )
     search: SearchConfig = Field(SearchConfig(), description="One search over all patches: whether, and how mild.")
     patchwise: PatchwiseConfig | None = Field(None, description="Every patch a search of its own; left out, none.")
-    attribution: bool = Field(True, description="Whether findings are put down to quantisation, kernels or runtime.")
+    attribution: bool = Field(
+        True, description="Whether findings are put down to quantisation, compression, kernels or runtime."
+    )
     control: bool = Field(True, description="Whether each network is tested against itself as well.")
     criteria: tuple[Annotated[CriterionConfig, as_key("fail")], ...] = Field(
         (), description="What the run must reach, such as `agreement >= 0.99`; exit code 1 otherwise."

@@ -162,6 +162,17 @@ def spoken(pair: Row) -> str:
     return f"{pair['reference']} against itself" if pair["control"] else f"{pair['quantised']} {pair['reference']}"
 
 
+def inseparable(pair: Row) -> str | None:
+    """The compression of a version of which the run has no float network, so that it is one with the quantisation."""
+    told = pair["quantised_model"].get("compression", {})
+    return None if told.get("unquantised") else told.get("name")
+
+
+def flip(pair: Row, kind: str | None) -> str | None:
+    """What a page calls a flip of `pair` that is put down to `kind`."""
+    return "training and quantisation" if kind == "quantisation" and inseparable(pair) else kind
+
+
 def of_sides(pairs: Iterable[Row]) -> list[str]:
     """What the two files of pairs under test say against reading them as float against quantised, each note once."""
     found = []

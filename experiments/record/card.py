@@ -10,7 +10,7 @@ from typing import Any
 
 from diverget.attribution import FAR, KINDS
 from diverget.store import plain
-from experiments.record import EVERYTHING, FEWEST_DRAWS, Row, Run, read, spoken
+from experiments.record import EVERYTHING, FEWEST_DRAWS, Row, Run, inseparable, read, spoken
 from experiments.wording import count, in_tier, interval, number, percent, plural
 
 SCHEMA = "diverget-card/1"
@@ -174,6 +174,14 @@ def how_mild(run: Run, pair: Row) -> str:
     return f"The search found none in {count(spent)} queries."
 
 
+ACQUITTED = {
+    "compression": "there before anything is quantised",
+    "kernel": "gone where the same networks run in another way",
+    "runtime": "gone where the same networks run in another way",
+}
+"""Why a flip of each kind is not one of quantisation."""
+
+
 def to_blame(run: Run, pair: Row) -> str:
     """What the findings of a pair are put down to, where not all of them are put down to quantisation; else empty."""
     kinds = attributed(run, pair["pair"])
@@ -182,24 +190,30 @@ def to_blame(run: Run, pair: Row) -> str:
     if kinds is None or mildest is None:
         return ""
     total = sum(kinds.values())
+    trained = inseparable(pair)
+    cause = "the compressed version, training and quantisation together," if trained else "quantisation"
     if kinds["quantisation"] == total:
-        return ""
+        return (
+            f"To blame is {cause} for the run has no float network of what {trained} left, which would tell them apart."
+            if trained
+            else ""
+        )
     rounding = _of_rounding(run, pair) if kinds["kernel"] else ""
+    others = [kind for kind in ACQUITTED if kinds[kind]]
+    why = " or ".join(dict.fromkeys(ACQUITTED[kind] for kind in others))
     if mildest == "quantisation":
         return (
-            f"Quantisation is to blame for {count(kinds['quantisation'])} of {plural(total, 'finding')}; the others "
-            f"are gone where the same networks run in another way.{rounding}"
+            f"{cause[0].upper()}{cause[1:]} is to blame for {count(kinds['quantisation'])} of "
+            f"{plural(total, 'finding')}; the others are {why}.{rounding}"
         )
     if kinds["quantisation"]:
         return (
-            f"That one is a {mildest} flip; quantisation is to blame for {count(kinds['quantisation'])} of "
-            f"{plural(total, 'finding')}.{rounding}"
+            f"That one is a {mildest} flip, {ACQUITTED[mildest]}; {cause} is to blame for "
+            f"{count(kinds['quantisation'])} of {plural(total, 'finding')}.{rounding}"
         )
-    every = " or ".join(f"a {kind} flip" for kind in ("kernel", "runtime") if kinds[kind])
+    every = " or ".join(f"a {kind} flip" for kind in others)
     which = "The finding" if total == 1 else f"Each of the {count(total)} findings"
-    return (
-        f"{which} is {every}, gone where the same networks run in another way: quantisation is not to blame.{rounding}"
-    )
+    return f"{which} is {every}, {why}: {cause} is not to blame.{rounding}"
 
 
 def _of_rounding(run: Run, pair: Row) -> str:
@@ -314,7 +328,7 @@ def _pair(run: Run, pair: Row) -> dict[str, Any]:
         },
         "search": _search(run, name),
         "findings": _findings(run, name),
-        "attribution": _attribution(run, name),
+        "attribution": _attribution(run, pair),
     }
 
 
@@ -350,13 +364,15 @@ def _findings(run: Run, name: str) -> dict[str, Any]:
     }
 
 
-def _attribution(run: Run, name: str) -> dict[str, Any] | None:
+def _attribution(run: Run, pair: Row) -> dict[str, Any] | None:
+    name, trained = pair["pair"], inseparable(pair)
     kinds = attributed(run, name)
     if kinds is None:
         return None
     keys = ("side", "kernels", "own", "patches", "agreement", "accuracy", "tied", "drift")
     return {
-        "findings": kinds,
+        "findings": kinds | {"compression": None if trained else kinds["compression"]},
+        "inseparable": trained,
         "clean": [{key: row[key] for key in keys} for row in run.kernels if row["pair"] == name],
     }
 

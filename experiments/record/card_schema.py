@@ -202,12 +202,14 @@ def _findings() -> Tree:
 
 def _attribution() -> Tree:
     kinds = {kind: _count(f"Findings put down to {kind}.") for kind in KINDS}
+    kinds["compression"] = _null(kinds["compression"])
     return _holding(
         {
             "findings": _holding(kinds, "By what they are put down to."),
+            "inseparable": _null(_text("Compression whose training counts as quantisation, being one with it.")),
             "clean": _list({"type": "object", "description": "Undistorted patches under one kind of kernels."}),
         },
-        "Whether findings vanish when the same networks run in another way.",
+        "Whether findings vanish when the same networks run in another way, or are there before any quantisation.",
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from diverget.attribution import FAR
-from experiments.record import Row, Run, spoken
+from experiments.record import Row, Run, flip, inseparable, spoken
 from experiments.record.card import attributed, far, own_kernels
 from experiments.sections.page import Alert, Section
 from experiments.wording import percent
@@ -22,6 +22,9 @@ def attribution(run: Run) -> Section:
             block = {
                 "name": spoken(pair),
                 "kinds": attributed(run, pair["pair"]),
+                "of_quantisation": flip(pair, "quantisation"),
+                "compression": pair["quantised_model"].get("compression", {}).get("name"),
+                "inseparable": inseparable(pair),
                 "found": len(run.found(pair["pair"])),
                 "variations": _variations(asked),
                 "clean": [{**row, "far": far(row, clean)} for row in clean],

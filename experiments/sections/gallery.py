@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from diverget.findings import source_patch
 from experiments.charts import close_ups, figures, pictures
-from experiments.record import Row, Run, mildness, read, spoken
+from experiments.record import Row, Run, flip, mildness, read, spoken
 from experiments.record.card import ranked
 from experiments.wording import cut, number
 
@@ -105,7 +105,7 @@ def view(run: Run, finding: Row) -> dict[str, Any]:
     return {
         **finding,
         "name": spoken(pair_of(run, finding)),
-        "kind_of_flip": run.kind(this),
+        "kind_of_flip": flip(pair_of(run, finding), run.kind(this)),
         "kept": kept,
         "other": other,
         "steps": finding["chain"].split(" → "),

@@ -1,4 +1,4 @@
-"""The stage that asks every confirmed finding again under other kernels, threads and runtimes, and names its kind."""
+"""The stage that asks every confirmed finding again, run in other ways and not quantised, and names its kind."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def common_runtime(pair: Pair, subjects: Subjects) -> Deployed | None:
 
 
 def variations(pair: Pair, common: Deployed | None, made: Versions) -> list[Variation]:
-    """What is varied of `pair`: each side's kernels, then its threads, then the reference's runtime."""
+    """What is varied of `pair`: each side's kernels, then its threads, the reference's runtime, the quantisation."""
     found = []
     for side, model in (("quantised", pair.quantised), ("reference", pair.reference)):
         for kernels in kernel_sets(model):
@@ -84,6 +84,8 @@ def variations(pair: Pair, common: Deployed | None, made: Versions) -> list[Vari
         found.append(Variation(side, "threads", word, _version(model, model.kernels, threads, made)))
     if common is not None:
         found.append(Variation("reference", "runtime", runtime(common).split()[0], common))
+    if pair.unquantised is not None:
+        found.append(Variation("quantised", "compression", "in float", pair.unquantised))
     return found
 
 

@@ -95,13 +95,14 @@ def test_what_the_runtime_refuses_says_nothing(pool: ThreadPoolExecutor) -> None
 
 
 def test_a_kind_for_every_combination() -> None:
-    varied = ["kernels", "threads", "kernels", "runtime"]
-    vanishes = np.array([[bool(number >> bit & 1) for number in range(16)] for bit in range(4)])
+    varied = ["kernels", "threads", "kernels", "runtime", "compression"]
+    vanishes = np.array([[bool(number >> bit & 1) for number in range(32)] for bit in range(5)])
     expected = []
-    for number in range(16):
-        gone = {varied[bit] for bit in range(4) if number >> bit & 1}
-        expected.append("kernel" if "kernels" in gone else "runtime" if gone else "quantisation")
-    assert kinds(varied, vanishes, [True] * 4) == expected
+    for number in range(32):
+        gone = {varied[bit] for bit in range(5) if number >> bit & 1}
+        left = "quantisation" if "compression" in gone else "compression"
+        expected.append("kernel" if "kernels" in gone else "runtime" if gone - {"compression"} else left)
+    assert kinds(varied, vanishes, [True] * 5) == expected
     assert set(expected) == set(KINDS)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from diverget.attribution import KINDS
 from diverget.models import child, tflite
 from diverget.models.preprocessing import identity
 from experiments import pairs
@@ -104,7 +105,7 @@ def test_card_report_and_criteria_count_the_kinds(finished: Path) -> None:
     kinds = Counter(row["kind"] for row in rows(finished, "attribution")[:: len(SIX)])
     card = json.loads((finished / "card.json").read_text())
     told, control = (pair["attribution"] for pair in card["pairs"])
-    assert told["findings"] == {kind: kinds[kind] for kind in ("quantisation", "kernel", "runtime")}
+    assert told["findings"] == {kind: kinds[kind] for kind in KINDS} and told["inseparable"] is None
     assert len(told["clean"]) == 6 and control is None
     assert card["pairs"][0]["kernels"] == {"reference": "xnnpack", "quantised": "xnnpack"}
     values = {row["criterion"].split()[0]: (row["value"], row["met"]) for row in card["criteria"]}
@@ -164,6 +165,64 @@ def test_some_kernel_flips_are_told_beside_the_mildest_finding(finished: Path, t
         f"Quantisation is to blame for 1 of {len(findings)} findings; the others are gone where the same networks run "
         f"in another way. {ROUNDING}"
     )
+
+
+def compressed(finished: Path, folder: Path, **told: Any) -> Path:
+    """The finished run as if a compression came before its version, not yet attributed."""
+    run = folder / "out" / finished.name
+    shutil.copytree(finished, run)
+    models = json.loads((run / "models.json").read_text())
+    models["pairs"][0]["quantised_model"]["compression"] = told
+    (run / "models.json").write_text(json.dumps(models))
+    for name in ("summary.json", "attribution.parquet", "attribution/part-00.parquet"):
+        (run / name).unlink()
+    text = CONFIG + "criteria: ['findings.quantisation <= 0', 'findings.runtime <= 0']\n"
+    done = diverget("run", write(folder, text), "--out", folder / "out")
+    assert done.returncode < 2, done.stdout + done.stderr
+    return run
+
+
+@pytest.mark.parametrize(("left", "kind"), [("float", "quantisation"), ("float.int8", "compression")])
+def test_what_the_compression_left_is_asked_in_place_of_the_quantised_network(
+    finished: Path, tmp_path: Path, left: str, kind: str
+) -> None:
+    """Where it is the reference itself nothing is its fault, where it is the version itself everything."""
+    models = json.loads((finished / "models.json").read_text())["pairs"][0]
+    sides = {side["name"]: side for side in (models["reference_model"], models["quantised_model"])}
+    run = compressed(finished, tmp_path, name="pruning", unquantised=sides[left])
+    told = rows(run, "attribution")
+    last = told[len(SIX) :: len(SIX) + 1]
+    assert {(row["side"], row["varied"], row["setting"]) for row in last} == {("quantised", "compression", "in float")}
+    before = Counter(row["kind"] for row in rows(finished, "attribution")[:: len(SIX)])
+    kinds = Counter(row["kind"] for row in last)
+    assert before["quantisation"] and kinds == Counter({**before, "quantisation": 0, kind: before["quantisation"]})
+    card, page = json.loads((run / "card.json").read_text()), (run / "report.html").read_text()
+    assert card["pairs"][0]["attribution"]["findings"] == {kind: kinds[kind] for kind in KINDS}
+    blamed = "there before anything is quantised" in card["verdict"] and "quantisation is not" in card["verdict"]
+    assert blamed == (kind == "compression") == (" · compression flip</small>" in page)
+    assert f"{kinds['compression']} compression flip" in page.replace("\u202f", "")
+    metrics = json.loads((run / "summary.json").read_text())["metrics"]["float/int8"]
+    assert (metrics["findings.compression"], metrics["findings.quantisation"]) == (
+        kinds["compression"],
+        kinds["quantisation"],
+    )
+
+
+@pytest.mark.parametrize("told", [{"name": "qat", "unquantised": None}, {"name": "qat"}])
+def test_training_under_integers_is_not_told_from_quantisation(
+    finished: Path, tmp_path: Path, told: dict[str, Any]
+) -> None:
+    """Nor is any compression in a run of an earlier version, which kept no float network of it."""
+    run = compressed(finished, tmp_path, **told)
+    assert rows(run, "attribution") == rows(finished, "attribution")
+    card, page = json.loads((run / "card.json").read_text()), (run / "report.html").read_text()
+    assert "he compressed version, training and quantisation together, " in card["verdict"]
+    assert "uantisation is " not in card["verdict"] and " · quantisation flip" not in page
+    assert " · training and quantisation flip</small>" in page and "float network of what qat left" in page
+    asked = card["pairs"][0]["attribution"]
+    assert (asked["inseparable"], asked["findings"]["compression"]) == ("qat", None)
+    metrics = json.loads((run / "summary.json").read_text())["metrics"]["float/int8"]
+    assert metrics["findings.compression"] is None and metrics["findings.quantisation"] > 0
 
 
 def test_switched_off_nothing_is_asked(tmp_path: Path) -> None:
