@@ -21,10 +21,10 @@ from functools import partial
 import numpy as np
 
 from diverget.evolution.genetic import bred
-from diverget.lockstep import MOST_TRIES, UNJUDGED, Arena, Asked, Seen
+from diverget.lockstep import UNJUDGED, Arena, Asked, Seen
 from diverget.outcome import Evidence, Outcome, taken
 from diverget.problem import Problem
-from diverget.rays import along, guess, milder
+from diverget.rays import MOST_TRIES, along, guess, milder
 from diverget.space import Space
 from relations import Relation
 

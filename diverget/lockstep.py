@@ -25,16 +25,8 @@ no model sees nothing."""
 UNJUDGED = 255
 """In place of an `Outcome`, where the reference alone saw a row."""
 
-MOST_BARREN = 50
-"""Rays, or steps of a chain, in a row of which no model sees anything, after which an arm gives up: engineering
-judgement."""
-
-MOST_TRIES = 20
-"""Doses tried on a ray until one is inside the limits."""
-
-MOST_UNSEEN = MOST_BARREN * MOST_TRIES
-"""Rounds in a row in which no model sees anything of a patch, after which it is given up: what `MOST_BARREN` rays may
-take."""
+MOST_UNSEEN = 1000
+"""Rounds in a row in which no model sees anything of a patch, after which it is given up: what 50 rays may take."""
 
 NEVER = -1
 """In place of a number of queries, where nothing was found within the budget."""

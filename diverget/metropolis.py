@@ -22,10 +22,10 @@ from collections.abc import Generator
 
 import numpy as np
 
-from diverget.lockstep import MOST_BARREN, Arena, Asked, Seen
+from diverget.lockstep import Arena, Asked, Seen
 from diverget.objectives import top1_gap
 from diverget.outcome import Outcome
-from diverget.rays import along, milder, reach
+from diverget.rays import MOST_BARREN, along, milder, reach
 from diverget.selection import NONE, from_the_last, moved, not_below, remembered
 
 

@@ -6,10 +6,17 @@ from collections.abc import Generator
 
 import numpy as np
 
-from diverget.lockstep import MOST_BARREN, MOST_TRIES, Arena, Asked, Seen
+from diverget.lockstep import Arena, Asked, Seen
 from diverget.outcome import Evidence
 from diverget.problem import Problem
 from diverget.space import Space
+
+MOST_TRIES = 20
+"""Doses tried on a ray until one is inside the limits."""
+
+MOST_BARREN = 50
+"""Rays, or steps of a chain, in a row of which no model sees anything, after which an arm gives up; the walk to the
+boundary, which takes a round for each dose, after `lockstep.MOST_UNSEEN`: engineering judgement."""
 
 REFINED = 4
 """Doses tried at most, after one that holds the limits, to come closer to them."""

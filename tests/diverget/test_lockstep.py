@@ -10,7 +10,7 @@ from itertools import count
 import numpy as np
 import pytest
 
-from diverget import lockstep
+from diverget import lockstep, rays
 from diverget.lockstep import NEVER, Arena, Asked, Seen, Until, eligible, run
 from diverget.objectives import LIMITS
 from diverget.outcome import Evidence, Outcome
@@ -290,7 +290,7 @@ def test_an_arm_that_only_asks_outside_the_limits_ends(scene: Scene, pool: Threa
         budget=20,
         rng=np.random.default_rng(1),
     )
-    assert (trace.spent == 0).all() and trace.rounds == lockstep.MOST_UNSEEN
+    assert (trace.spent == 0).all() and trace.rounds == lockstep.MOST_UNSEEN == rays.MOST_BARREN * rays.MOST_TRIES
 
 
 def test_a_patch_is_given_up_by_its_own_rounds_alone(scene: Scene, pool: ThreadPoolExecutor) -> None:
