@@ -102,11 +102,16 @@ def inspect_keras(path: Path) -> KerasFile:
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer as a configuration tells it: its name, its class, its settings."""
+    """A layer as a configuration tells it: its name, its class, its settings.
+
+    Attributes:
+        network: name of the network inside the network that holds the layer; None for a layer of the network itself.
+    """
 
     name: str
     kind: str
     config: dict[str, Any]
+    network: str | None = None
 
 
 def layers_of(path: Path) -> tuple[Layer, ...]:
@@ -121,12 +126,20 @@ def layers_of(path: Path) -> tuple[Layer, ...]:
 def layers_in(config: dict[str, Any]) -> tuple[Layer, ...]:
     """Every layer of a network's configuration, nested networks opened, in its order."""
     found = []
-    for layer in _layers(config):
-        inner = layer.get("config")
-        settings = inner if isinstance(inner, dict) else {}
-        name = settings.get("name") or layer.get("name") or "?"
-        found.append(Layer(str(name), str(layer.get("class_name")).rpartition(">")[2], settings))
+    for entry in config["config"].get("layers") or [config]:
+        for layer in _layers(entry):
+            kind, network = str(layer.get("class_name")).rpartition(">")[2], None if layer is entry else _name(entry)
+            found.append(Layer(_name(layer), kind, _settings(layer), network))
     return tuple(found)
+
+
+def _settings(layer: dict[str, Any]) -> dict[str, Any]:
+    inner = layer.get("config")
+    return inner if isinstance(inner, dict) else {}
+
+
+def _name(layer: dict[str, Any]) -> str:
+    return str(_settings(layer).get("name") or layer.get("name") or "?")
 
 
 def check_harmless(path: Path, found: KerasFile) -> None:

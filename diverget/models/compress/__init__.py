@@ -166,7 +166,7 @@ def refuse(path: Path, compression: Compression, quantisation: str, *, keeps_lay
         FileNotFoundError, ValueError: no Keras network, or one that is refused.
     """
     layers = layers_of(path)
-    reason = refusal(layers, compression)
+    reason = refusal(layers, compression, keeps_layers=keeps_layers)
     if reason is not None:
         raise ValueError(f"Expected a network fit for {compression.name!r}, got {path}: {reason}.")
     reason = quantisations.refusal(layers, quantisations.quantisation(quantisation)) if keeps_layers else None

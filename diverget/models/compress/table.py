@@ -198,11 +198,20 @@ def compression(name: str) -> Compression:
     raise ValueError(f"Expected the name of a compression, got {name!r}; choose one of {', '.join(NAMES)}.")
 
 
-def refusal(layers: Sequence[Layer], compression: Compression) -> str | None:
+def refusal(layers: Sequence[Layer], compression: Compression, *, keeps_layers: bool = True) -> str | None:
     """Why a network of such layers cannot be compressed that way, with what to do; None where nothing is known against.
+
+    Args:
+        keeps_layers: the compressed network has these layers; a student of the zoo has others.
 
     Source: the registries of tensorflow-model-optimization 0.8.1, and the operators that TFLite leaves in float.
     """
+    inside = next((layer.network for layer in layers if layer.network is not None), None)
+    if keeps_layers and inside is not None:
+        return (
+            f"it holds another network, {inside!r}, whose layers no compression reaches: build it of layers alone, or "
+            "take distillation with a `student` of the zoo"
+        )
     kinds = list(dict.fromkeys(layer.kind for layer in layers))
     if compression.integers:
         three = [layer for layer in layers if layer.kind.startswith("Conv3D")]

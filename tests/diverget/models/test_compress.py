@@ -13,12 +13,21 @@ import pytest
 
 from diverget.models import preprocessing, quantise, tflite
 from diverget.models.child import Emit, run
-from diverget.models.compress import COMPRESSIONS, Compressed, compress, compressed_size, compression, refusal
+from diverget.models.compress import (
+    COMPRESSIONS,
+    Compressed,
+    compress,
+    compressed_size,
+    compression,
+    refusal,
+    refuse,
+)
 from diverget.models.coverage import coverage
 from diverget.models.keras_file import Layer, network_digest
 from diverget.models.training import Trained
 from tests.diverget.models import networks
 from tests.diverget.models.networks import CLASSES, SAID, patches
+from tests.diverget.models.test_keras_file import dense, network, write_keras
 
 STEPS = 40
 
@@ -95,6 +104,16 @@ def test_networks_are_refused_by_their_layers() -> None:
             reason = refusal(layers(*kinds), way)
             assert (reason is None) == (way.name not in told), (kinds, way.name)
             assert told.get(way.name, "") in (reason or "")
+
+
+def test_a_network_inside_is_refused_unless_a_student_of_the_zoo_replaces_both(tmp_path: Path) -> None:
+    inside = network({"class_name": "Conv2D", "config": {"name": "c"}})
+    inside["config"]["name"] = "backbone"
+    path = write_keras(tmp_path / "n.keras", network(inside, dense()))
+    for way in COMPRESSIONS:
+        with pytest.raises(ValueError, match=rf"fit for '{way.name}'.*another network, 'backbone'.*layers alone"):
+            refuse(path, way, way.quantisation, keeps_layers=True)
+    refuse(path, compression("distillation"), "float32", keeps_layers=False)
 
 
 def test_settings_that_are_left_open_are_those_of_the_compression() -> None:

@@ -82,9 +82,11 @@ def test_small_float_operators_are_a_remark() -> None:
 
 
 def test_layers_of_nested_networks_are_read() -> None:
-    inner = {"class_name": "Functional", "config": {"layers": [{"class_name": "Conv3D", "config": {"name": "deep"}}]}}
+    deep = {"class_name": "Conv3D", "config": {"name": "deep"}}
+    inner = {"class_name": "Functional", "config": {"name": "inside", "layers": [deep]}}
     config = {
         "class_name": "Sequential",
         "config": {"layers": [{"class_name": "Dense", "config": {"name": "d"}}, inner]},
     }
-    assert [(layer.name, layer.kind) for layer in layers_in(config)] == [("d", "Dense"), ("deep", "Conv3D")]
+    told = [(layer.name, layer.kind, layer.network) for layer in layers_in(config)]
+    assert told == [("d", "Dense", None), ("deep", "Conv3D", "inside")]
