@@ -323,7 +323,7 @@ def list_(
     network: Annotated[
         str | None,
         typer.Option(
-            "--for", metavar="MODEL", help="quantisations: which of them a zoo network or a Keras file can take"
+            "--for", metavar="MODEL", help="quantisations: which of them a zoo network or a network file can take"
         ),
     ] = None,
     as_json: AsJson = False,

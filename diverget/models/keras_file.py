@@ -61,7 +61,8 @@ class KerasFile:
         input_shape: of one input, without the batch axis; None where the file does not say, as are single sides.
         classes: units of the last layer with units, or None.
         lambda_layers: names of layers that carry code in the file and would execute it.
-        custom_objects: layers and functions that are not Keras' own.
+        custom_objects: layers and functions that are not Keras' own; of a SavedModel, operators that do more than
+            compute.
     """
 
     family: str

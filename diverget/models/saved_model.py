@@ -80,7 +80,7 @@ def inspect_saved_model(path: Path, *, trust: bool) -> KerasFile:
         input_shape=None if told["shape"] is None else tuple(told["shape"][1:]),
         classes=None,
         lambda_layers=(),
-        custom_objects=(),
+        custom_objects=tuple(told["foreign"]),
     )
 
 

@@ -6,12 +6,16 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from diverget.models.child import run
+from diverget.models.compress import COMPRESSIONS
+from diverget.models.deployed import SUFFIXES
 from diverget.models.quantisations import QUANTISATIONS
 from diverget.models.zoo import ALL as ARCHITECTURES
 from diverget.spaces import SPACES
 from experiments.cli import KINDS, app
 from relations import ALL
-from tests.diverget.models.networks import require_tensorflow
+from tests.diverget.models import saved_networks
+from tests.diverget.models.networks import SAID, require_tensorflow
 from tests.diverget.models.test_keras_file import LAMBDA_3, dense, network, write_keras
 
 
@@ -107,6 +111,35 @@ def test_code_in_a_keras_file_is_told(tmp_path: Path) -> None:
     assert not any(possible == "possible" for possible, _ in told.values())
 
 
+def rows_for(path: Path) -> dict[str, tuple[str, str]]:
+    found = CliRunner().invoke(app, ["list", "quantisations", "--for", str(path), "--json"])
+    return {row["name"]: (row["possible"], row["note"]) for row in json.loads(found.stdout)}
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_file_that_is_run_as_it_is_takes_nothing(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"deployed{suffix}"
+    path.touch()
+    told = rows_for(path)
+    assert list(told) == [way.name for way in (*QUANTISATIONS, *COMPRESSIONS)]
+    assert set(told.values()) == {("refused", f"a {suffix} cannot be converted again: give its Keras file")}
+
+
+@pytest.mark.slow
+def test_a_saved_model_takes_what_needs_no_layers(tmp_path: Path) -> None:
+    require_tensorflow()
+    run(saved_networks.make, {"folder": str(tmp_path), "marker": str(tmp_path / "marker")}, **SAID, timeout=300)
+    told = rows_for(tmp_path / "plain")
+    assert {name for name, (possible, _) in told.items() if possible == "possible"} == {
+        entry.name for entry in QUANTISATIONS if not entry.lowered
+    }
+    assert told["int8_lowered"][1] == "a SavedModel tells no layers that could be lowered: give the Keras file"
+    assert told["pruning"][1] == "a SavedModel tells no layers that could be compressed: give the Keras file"
+    code = "carries code (ReadFile): refused without `trust: true`"
+    told = rows_for(tmp_path / "readfile")
+    assert told["int8"] == ("needs trust", code) and told["int8_lowered"][0] == told["pruning"][0] == "refused"
+
+
 @pytest.mark.slow
 def test_what_a_network_of_the_zoo_can_take_is_told() -> None:
     require_tensorflow()
@@ -118,7 +151,8 @@ def test_what_a_network_of_the_zoo_can_take_is_told() -> None:
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        (["quantisations", "--for", "hybrid"], "Expected a network of the zoo or a Keras file"),
+        (["quantisations", "--for", "hybrid"], "Expected a network of the zoo, a network file"),
+        (["quantisations", "--for", "none.tflite"], "correct the path"),
         (["quantisations", "--for", "none.keras"], "found nothing at none.keras"),
         (["relations", "--for", "hybridsn"], "Expected --for beside `list quantisations` alone"),
     ],
