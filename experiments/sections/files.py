@@ -32,7 +32,7 @@ TABLES: tuple[tuple[str, str, str], ...] = (
     ("findings.parquet", "every finding, shrunk, confirmed or not", "found by a search: exists, is no rate"),
     ("findings/*.npz", "source, follow-up and outputs of each finding", "float32 arrays as the models saw them"),
     ("archive.parquet", "kinds of findings, each at its mildest", "counts of findings"),
-    ("attribution.parquet", "findings under other kernels, threads and runtimes", "every finding asked again"),
+    ("attribution.parquet", "findings under other kernels, threads, runtimes, in float", "every finding asked again"),
     ("kernels.parquet", "clean patches under every kernel set", "counts"),
     ("bands.parquet", "findings with their change undone by groups of bands", "every finding asked again"),
     ("tables/bands.csv", "shares of findings that need a group of bands", "shares of findings, no rates"),

@@ -136,6 +136,16 @@ def test_a_changed_record_of_the_models_is_told(tmp_path: Path, content: str) ->
         pairs.load_pair(Store(tmp_path), "a/b")
 
 
+@pytest.mark.parametrize("content", [3, {}, {"name": "qat", "unquantised": {"file": 3}}])
+def test_a_changed_record_of_a_compression_is_told(tmp_path: Path, content: Any) -> None:
+    _, store, _ = prepared(tmp_path)
+    told = store.read_json("models.json")
+    told["pairs"][0]["quantised_model"]["compression"] = content
+    store.write_json("models.json", told)
+    with pytest.raises(ValueError, match=r"Expected .* in .*models\.json, got .*remove that file and run again"):
+        pairs.load_pair(store, "float/int8")
+
+
 def test_a_pair_that_the_run_does_not_have_is_told(tmp_path: Path) -> None:
     _, store, _ = prepared(tmp_path)
     with pytest.raises(ValueError, match=r"pair 'a/b' in .*models\.json, got float/int8, float/float"):
