@@ -11,11 +11,12 @@ its follow-up, with one thing varied at a time, and named after what came of tha
     kernel        a variation of kernels exists that speaks and under which the finding vanishes
     runtime       none such, but one of threads or of the runtime that speaks and under which it vanishes
     compression   neither, and with the network that the compression left, in float, in place of the quantised one it
-                  does not vanish: that network leaves the class before anything of it is quantised
+                  is REVEALED as well: that network leaves the class before anything of it is quantised
     quantisation  none of these; where a compression trains under integers, training and quantisation together
 
 A tie, on the source or on the follow-up, is no REVEALED, so under it a finding vanishes. `survives` is stricter than
-not to vanish: it is REVEALED itself. The rule is not symmetrical in the kernels, and must not be: where one set is
+not to vanish: it is REVEALED itself. In float all that does not survive vanishes: a network that disagrees on the
+source has not shown the flip. The rule is not symmetrical in the kernels, and must not be: where one set is
 faulty, what is found under it vanishes under a sound one and is the fault's, and what is found under a sound one is not
 acquitted by a fault elsewhere.
 """
@@ -110,7 +111,8 @@ def _asked(variation: Variation, seen: Evidence, sources: np.ndarray, follow_ups
         varied = replace(seen, quantised_source=source, quantised=follow_up, quantised_step=model.output_step)
     outcomes = judge(varied)
     survives = outcomes == Outcome.REVEALED
-    return Asked(variation, outcomes, ~survives & ~parted_before(varied), survives, follow_up.argmax(axis=1))
+    before = parted_before(varied) & (variation.varied != "compression")
+    return Asked(variation, outcomes, ~survives & ~before, survives, follow_up.argmax(axis=1))
 
 
 def parted_before(evidence: Evidence) -> np.ndarray:

@@ -23,12 +23,20 @@ from diverget.store import Store
 from experiments.config.parts import KERAS_SUFFIXES
 from experiments.kept_models import load_kept, recorded, unquantised
 from experiments.pairs import load_pair
+from experiments.record import mildness
 from experiments.record.contents import check
 from experiments.record.reading import read_json, telling_damage
 from experiments.wording import ending
 
 FILE = "blame.json"
-LOOKED_AT = [{"pair": str, "file": str, "finding": int, "severity": (int, float), "confirmed": bool, "control": bool}]
+LOOKED_AT = [
+    {
+        **dict.fromkeys(("pair", "file", "tier"), str),
+        **dict.fromkeys(("confirmed", "control"), bool),
+        "finding": int,
+        "severity": (int, float),
+    }
+]
 """What `findings.parquet` must hold of each finding here."""
 
 SHOWN = 3
@@ -73,7 +81,7 @@ def blame_run(root: Path, *, pair: str | None = None, most: int | None = None) -
         found = store.read_table("findings.parquet")
         check(found, LOOKED_AT, file=store.path("findings.parquet"))
     findings = [row for row in found if row["confirmed"] and not row["control"]]
-    findings.sort(key=lambda row: (row["severity"], row["finding"]))
+    findings.sort(key=mildness)
     known = {entry["pair"]: entry for entry in read_json(store, FILE)["pairs"]} if pair and store.has(FILE) else {}
     for name in tested if pair is None else [pair]:
         known[name] = _entry(store, name, findings, most)

@@ -219,9 +219,16 @@ def _junit(run: Run, judged: Judged) -> str:
 
 
 def kept(run: Run) -> list[Criterion]:
-    """The criteria that a run was last judged by, else those of its config."""
+    """The criteria that a run was last judged by, else those of its config.
+
+    Raises:
+        ValueError: one is refused today.
+    """
     asked = (run.summary or {}).get("asked")
-    return _read(run.manifest["config"].get("criteria", []) if asked is None else asked)
+    try:
+        return _read(run.manifest["config"].get("criteria", []) if asked is None else asked)
+    except ValueError as error:
+        raise ValueError(f"{error} The run was judged by it; give others with --criterion or --criteria.") from None
 
 
 def _of_file(path: Path) -> list[Criterion]:

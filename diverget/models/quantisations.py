@@ -52,6 +52,9 @@ QUANTISATIONS = (
     ),
 )
 
+IN_FLOAT = ("float32", "float32_lowered")
+"""Those that quantise nothing."""
+
 UNCONVERTIBLE = ("AveragePooling3D", "MaxPooling3D")
 """Layers without a TFLite operator that have a lowered form."""
 

@@ -26,7 +26,7 @@ from diverget.models.keras_file import (
 from diverget.models.lowering import check_lowered, lower
 from diverget.models.made import made_once
 from diverget.models.preprocessing import identity
-from diverget.models.quantisations import QUANTISATIONS, Quantisation, caveat, quantisation, refusal
+from diverget.models.quantisations import IN_FLOAT, QUANTISATIONS, Quantisation, caveat, quantisation, refusal
 from diverget.models.tflite import load, softmax
 from diverget.models.training import versions
 
@@ -44,7 +44,7 @@ __all__ = [
 FORMAT = 2
 """Raised when the job below converts differently from the same settings: old cache entries no longer count."""
 
-LOWERING = "2"
+LOWERING = "3"
 """Raised when the same network is lowered to other operators: the same of lowered conversions."""
 
 ADVICE = (
@@ -265,7 +265,7 @@ def convert_job(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     with np.load(payload["arrays"], allow_pickle=False) as stored:
         z = stored["z"] if way.needs_calibration else None
     converter, rows = _converter(payload, way, z)
-    if way.name not in ("float32", "float32_lowered"):
+    if way.name not in IN_FLOAT:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if way.name == "float16":
         converter.target_spec.supported_types = [tf.float16]

@@ -233,7 +233,8 @@ def _severities(a: Side, b: Side, first: Row, second: Row, seed: int, level: flo
         ]
         searches = [_searches(side, rows) for side, rows in zip((a, b), walked, strict=True)]
         arms = [arm for arm in searches[0] if searches[0][arm] == searches[1].get(arm)]
-        ours, theirs = (mildest([row for row in rows if row["arm"] in arms], without=MOST) for rows in walked)
+        walked = [[row for row in rows if row["arm"] in arms] for rows in walked]
+        ours, theirs = (mildest(rows, without=MOST) for rows in walked)
         patches = np.array(sorted(ours.keys() & theirs.keys()), dtype=np.int64)
         if not len(patches):
             continue

@@ -58,7 +58,7 @@ UNMEASURED = {
 """By a metric or its first word, why it has no value."""
 
 NOTHING_INSIDE = "no follow-up of a search was inside the limits"
-"""Why what a search finds has no value although it was asked for."""
+"""Why what a search finds has no value although one was made."""
 
 LEVELS = ("fail", "warn")
 """What a criterion that is not met comes to."""

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 
 class Strict(BaseModel):
-    """Frozen; unknown keys are errors, and so is true or false in place of a number."""
+    """Frozen; unknown keys are errors, and so is true or false where one number is wanted."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 

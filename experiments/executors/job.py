@@ -6,6 +6,7 @@ import json
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,10 +107,11 @@ def ended(work: Callable[[], bool], name: str, *, what: str, log: Path) -> Done:
         return Done(name, None, sentence(error))
     # The exceptions of some libraries (cv2.error, zlib.error, struct.error) have no other base.
     except Exception as error:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with open(log, "a", encoding="utf-8") as file:
-            traceback.print_exc(file=file)
         told = " ".join([f"{type(error).__name__}:", *str(error).splitlines()[:1]])
+        with suppress(OSError):  # A full disk keeps the traceback back, and nothing else.
+            log.parent.mkdir(parents=True, exist_ok=True)
+            with open(log, "a", encoding="utf-8") as file:
+                traceback.print_exc(file=file)
         return Done(name, None, f"Expected the {what} to come to its end, got {told}; see {log}.")
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from diverget.models.quantisations import IN_FLOAT
 from diverget.store import Damaged, Store, plain
 from experiments.record.contents import FINDING_ARRAYS, check
 from experiments.record.reading import read_json, read_rows, refuse_gone, telling_damage
@@ -165,7 +166,7 @@ def spoken(pair: Row) -> str:
 def inseparable(pair: Row) -> str | None:
     """The compression of a version of which the run has no float network, so that it is one with the quantisation."""
     told = pair["quantised_model"].get("compression", {})
-    return None if told.get("unquantised") else told.get("name")
+    return None if told.get("unquantised") or told.get("quantisation") in IN_FLOAT else told.get("name")
 
 
 def flip(pair: Row, kind: str | None) -> str | None:

@@ -87,6 +87,14 @@ def test_each_way_a_finding_can_come_out(side: str, pool: ThreadPoolExecutor) ->
     assert told.classes.tolist() == [int(case[2].argmax()) for case in mine]
 
 
+def test_a_network_that_parts_on_the_source_shows_no_flip_of_the_compression(pool: ThreadPoolExecutor) -> None:
+    said = [(A, B), (A, A), (B, A), (B, B)]
+    sources, follow_ups = patches(*(source for source, _ in said)), patches(*(after for _, after in said))
+    (told,) = ask([Variation("quantised", "compression", "in float", Told())], evidence(4), sources, follow_ups, pool)
+    assert told.survives.tolist() == (~told.vanishes).tolist() == [True, False, False, False]
+    assert kinds(["compression"], told.vanishes[None], [True]) == ["compression", *["quantisation"] * 3]
+
+
 def test_what_the_runtime_refuses_says_nothing(pool: ThreadPoolExecutor) -> None:
     x = patches(A, A)
     (told,) = ask([Variation("quantised", "kernels", "reference", None)], evidence(2), x, x, pool)

@@ -68,11 +68,18 @@ def write_findings(root: Path, x: np.ndarray, *, margin: int) -> None:
         Store(root).write_arrays(
             f"findings/{i}.npz", {"source": padded, "margins": np.array([margin]), "follow_up": source * np.float32(10)}
         )
-        row = {"finding": i, "pair": "float/int8", "confirmed": True, "control": False, "severity": 1.0 - i / 10}
+        row = {
+            "finding": i,
+            "pair": "float/int8",
+            "confirmed": True,
+            "control": False,
+            "severity": 1.0 - i / 10,
+            "tier": "stress",
+        }
         rows.append(row | {"file": f"findings/{i}.npz"})
     schema = pa.schema(
         {"finding": pa.int64(), "pair": pa.string(), "confirmed": pa.bool_(), "control": pa.bool_(),
-         "severity": pa.float64(), "file": pa.string()}
+         "severity": pa.float64(), "tier": pa.string(), "file": pa.string()}
     )  # fmt: skip
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), root / "findings.parquet")
 

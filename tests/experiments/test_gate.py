@@ -283,6 +283,16 @@ def test_a_gate_that_is_asked_nothing_does_not_pass(tmp_path: Path) -> None:
     assert gate(run, texts=["agreement >= 0.5"]).verdict == "pass"
 
 
+def test_a_run_that_was_judged_by_what_is_refused_today_says_the_way_out(finished: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(finished, copy)
+    summary = json.loads((copy / "summary.json").read_text())
+    (copy / "summary.json").write_text(json.dumps(summary | {"asked": ["agreement >= 0"]}))
+    done = CliRunner().invoke(app, ["gate", str(copy)])
+    assert done.exit_code == 2 and "give others with --criterion or --criteria." in done.output
+    assert gate(copy, texts=["agreement >= 0.5"]).verdict == "pass"
+
+
 def test_a_run_that_was_asked_nothing_shows_no_pass(tmp_path: Path) -> None:
     run = unasked(tmp_path)
     assert judge(read(run), []).lines()[-1] == "verdict: no criteria asked"

@@ -70,6 +70,24 @@ def test_what_was_not_seen_is_not_compared_and_has_no_curve(run: Path, tmp_path:
     assert "nothing follows from" in text and "searched, stress, psnr 150" not in text
 
 
+def test_an_arm_that_only_one_run_searched_so_shows_nothing_of_the_others(run: Path, tmp_path: Path) -> None:
+    """Both runs searched `ga` alike and saw nothing inside; each had another arm of its own that did."""
+    sides = []
+    for budget in (20, 30):
+        side = tmp_path / str(budget)
+        shutil.copytree(run, side)
+        table = pq.read_table(side / "patchwise.parquet")
+        rows = table.to_pylist()
+        rows += [row | {"arm": "pso", "budget": budget, "spent": budget, "invalid": 0} for row in rows]
+        pq.write_table(table.schema.empty_table().from_pylist(rows, schema=table.schema), side / "patchwise.parquet")
+        manifest = json.loads((side / "manifest.json").read_text())
+        manifest["config"]["patchwise"] |= {"arms": ["ga", "pso"], "budgets": {"pso": budget}}
+        (side / "manifest.json").write_text(json.dumps(manifest))
+        sides.append(side)
+    rows = {row["quantity"]: row for row in compare(*sides)["pairs"][0]["rows"]}
+    assert rows["minimal_severity"]["judged"] == "not judged"
+
+
 def test_a_severity_is_a_share_of_the_bounds_of_its_own_tier(tmp_path: Path) -> None:
     ladder = "{arms: [boundary], budget: 60, ladder: [{tier: in_spec}, {tier: stress, limits: {psnr: 12}}]}"
     done = diverget("run", write(tmp_path, CONFIG + f"patchwise: {ladder}\n"), "--out", tmp_path / "out")

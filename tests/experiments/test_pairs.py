@@ -22,6 +22,7 @@ from diverget.store import Store
 from experiments import data, pairs, training
 from experiments.config import load
 from experiments.progress import Screen
+from experiments.record import inseparable
 from tests.diverget.models import networks
 from tests.experiments.small import CONFIG, GOLDEN, diverget, run_directory, scene_arrays, write
 
@@ -126,7 +127,9 @@ def test_the_network_that_a_compression_left_is_kept_in_float(tmp_path: Path, mo
         pair["quantised_model"].get("compression", {}).pop("unquantised", None)
     store.write_json("models.json", content)
     _, _, earlier = prepared(tmp_path, text)
-    assert all(pair.unquantised is None for pair in earlier.pairs)
+    assert [pair.unquantised.name for pair in earlier.pairs if pair.unquantised] == ["float.pruning"]
+    lacking = {pair["pair"]: inseparable(pair) for pair in content["pairs"] if inseparable(pair)}
+    assert lacking == {"float/pruning-int8": "pruning", "float/distillation-float16": "distillation"}
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", "3", '{"pairs": 3}', '{"pairs": [1]}', '{"pairs": [{"pair": "a/b"}]}'])
