@@ -241,7 +241,7 @@ def run(
             shown = np.broadcast_to(evidence.shown, len(rows))
             if looked.halves is not None:
                 outcomes[shown & looked.halves] = UNJUDGED
-            unseen[np.unique(looked.patches)] += 1
+            unseen[looked.patches] += 1  # Once each, however many of its rows.
             unseen[looked.patches[shown]] = 0
             rounds, rows_seen = rounds + 1, rows_seen + int(shown.sum())
             price = np.where(shown, looked.price, 0)

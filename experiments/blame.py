@@ -21,9 +21,9 @@ from diverget.models.quantise import convert, quantisation
 from diverget.models.tflite import TFLiteModel
 from diverget.store import Store
 from experiments.config.parts import KERAS_SUFFIXES
-from experiments.kept_models import load_kept, recorded, unquantised
+from experiments.kept_models import load_kept, recorded
 from experiments.pairs import load_pair
-from experiments.record import mildness
+from experiments.record import inseparable, mildness, unquantised
 from experiments.record.contents import check
 from experiments.record.reading import read_json, telling_damage
 from experiments.wording import ending
@@ -126,24 +126,27 @@ def _entry(store: Store, pair: str, findings: Sequence[Mapping[str, Any]], most:
     sources, follow_ups = inputs(
         [store.read_arrays(row["file"], having=("source", "margins", "follow_up")) for row in chosen]
     )
-    trained, in_float = _compression(store, pair)
+    told_pair = next(one for one in recorded(store) if one["pair"] == pair)
+    in_float, together = unquantised(told_pair), inseparable(told_pair)
     try:
         reference, quantised = load_pair(store, pair)
         if in_float is None:
             reference, said = _compared_with(store, pair, reference, quantised, follow_ups)
-        elif in_float.digest == quantised.digest:
-            return entry | {
-                "note": f"Nothing of this version is quantised: it is the float network that {trained} left."
-            }
         else:
-            reference, said = in_float, f" Layers are compared with those of the network that {trained} left, in float."
+            left = told_pair["quantised_model"]["compression"]["name"]
+            if in_float["digest"] == quantised.digest:
+                return entry | {
+                    "note": f"Nothing of this version is quantised: it is the float network that {left} left."
+                }
+            reference = load_kept(store, in_float)
+            said = f" Layers are compared with those of the network that {left} left, in float."
         shared = shared_layers(reference, quantised, purpose="blame")
     except Unreadable as refused:
         return entry | {"note": str(refused)}
     layers, compared = blame(shared, sources, follow_ups), share_compared(shared)
     told = "" if own else "No findings of this pair: looked at on the follow-ups of the run's other pairs."
     told += said
-    told += INSEPARABLE.format(trained) if trained and in_float is None else ""
+    told += INSEPARABLE.format(together) if together else ""
     integers = any(layer.low is not None for layer in layers)
     if not integers:
         told += " No activation of this version is an integer: there is no range to saturate or to calibrate."
@@ -157,20 +160,12 @@ def _entry(store: Store, pair: str, findings: Sequence[Mapping[str, Any]], most:
         "compared_with": _told_of(store, reference),
         "layers": [_row(layer) for layer in layers],
     }
-    if trained and in_float is None:
+    if together:
         return entry
     return entry | {
         "keep_float": keep_float(layers) if integers or _gains_in_float(layers, quantised) else [],
         "recalibrate": recalibrate(layers),
     }
-
-
-def _compression(store: Store, pair: str) -> tuple[str | None, Deployed | None]:
-    """The compression of a pair's version, and the network that it left, in float; None where there is none."""
-    entry = next(one for one in recorded(store) if one["pair"] == pair)
-    told = unquantised(entry)
-    name = entry["quantised_model"].get("compression", {}).get("name")
-    return name, None if told is None else load_kept(store, told)
 
 
 def _gains_in_float(layers: Sequence[Layer], quantised: Deployed) -> bool:

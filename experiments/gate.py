@@ -85,7 +85,8 @@ def metrics(run: Run, pair: str) -> dict[str, float | None]:
         measured["agreement"] = base["agreement"]
         measured["accuracy_drop"] = accuracies[0] - accuracies[1] if None not in accuracies else None
     walked = [row for row in run.patchwise if row["pair"] == pair and row["rung"] == rung and row["natural"]]
-    if any_inside(walked) or (pair in run.searches and run.searches[pair].feasible.any()):
+    walked_inside = any_inside(walked)
+    if walked_inside or (pair in run.searches and run.searches[pair].feasible.any()):
         mine = [row for row in run.found(pair) if row["rung"] == rung]
         measured["findings"] = len(mine)
         measured["minimal_severity"] = min((row["severity"] for row in mine), default=MOST)
@@ -104,7 +105,7 @@ def metrics(run: Run, pair: str) -> dict[str, float | None]:
                 f"{name}.upper": row["revealed_upper"],
             }
     severities = list(mildest(walked, without=MOST).values())
-    measured["minimal_severity.median"] = float(np.median(severities)) if any_inside(walked) else None
+    measured["minimal_severity.median"] = float(np.median(severities)) if walked_inside else None
     gaps = [abs(row["gap_severity"]) for row in run.gaps if row["pair"] == pair and row["gap_severity"] is not None]
     measured["boundary_gap.median"] = float(np.median(gaps)) if gaps else None
     return measured

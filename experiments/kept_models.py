@@ -9,7 +9,6 @@ from typing import Any
 from diverget.models import deployed, preprocessing, tflite
 from diverget.models.deployed import Deployed
 from diverget.models.preprocessing import Preprocessing
-from diverget.models.quantisations import IN_FLOAT
 from diverget.store import Store, appearing
 from experiments.data import Material
 from experiments.fit import check_fit
@@ -49,18 +48,6 @@ def recorded(store: Store) -> list[dict[str, Any]]:
         check(content, RECORDED, file=store.path("models.json"))
     entries: list[dict[str, Any]] = content["pairs"]
     return entries
-
-
-def unquantised(entry: dict[str, Any]) -> dict[str, Any] | None:
-    """Of a pair in `models.json` the facts of the network that its compression left, in float.
-
-    None without a compression, for one that trains under integers, and for what was quantised after it in runs of
-    earlier versions.
-    """
-    version: dict[str, Any] = entry["quantised_model"]
-    told = version.get("compression", {})
-    found: dict[str, Any] | None = version if told.get("quantisation") in IN_FLOAT else told.get("unquantised")
-    return found
 
 
 def load_kept(store: Store, facts: dict[str, Any]) -> Deployed:

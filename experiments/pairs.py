@@ -19,8 +19,9 @@ from experiments.config.parts import QuantisedConfig, ReferenceConfig, is_deploy
 from experiments.config.schema import RunConfig
 from experiments.data import Material
 from experiments.fit import in_file_order
-from experiments.kept_models import facts, keep, load_kept, load_pair, recorded, unquantised
+from experiments.kept_models import facts, keep, load_kept, load_pair, recorded
 from experiments.progress import Screen
+from experiments.record import unquantised
 from experiments.training import prepare_in_parts, trained_reference
 
 __all__ = ["Pair", "Subjects", "load_pair", "prepare"]

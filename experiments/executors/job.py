@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import struct
 import time
 import traceback
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import cv2
 
 from diverget.store import Held
 from experiments.bad_input import sentence
@@ -20,6 +24,12 @@ outlive the machine that held it by the length of a lease, which is a minute or 
 
 LOOK_SECONDS = 0.5
 """Between two looks whether a held run directory is free: engineering judgement."""
+
+UNFORESEEN = (
+    *(RuntimeError, ArithmeticError, LookupError, TypeError, AttributeError, AssertionError),
+    *(cv2.error, struct.error, zlib.error),
+)
+"""What a library raises where it, or this program, is wrong: it ends its cell and no other."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +101,7 @@ def carry_out(job: Job) -> Done:
 
 
 def ended(work: Callable[[], bool], name: str, *, what: str, log: Path) -> Done:
-    """How `work`, which gives whether all criteria were met, ended: whatever is raised ends it and nothing else.
+    """How `work`, which gives whether all criteria were met, ended: what it raises ends it and nothing else.
 
     Args:
         what: it is, in the message: a cell or a run.
@@ -105,8 +115,7 @@ def ended(work: Callable[[], bool], name: str, *, what: str, log: Path) -> Done:
         return Done(name, None, str(error), held=True)
     except (ValueError, OSError) as error:
         return Done(name, None, sentence(error))
-    # The exceptions of some libraries (cv2.error, zlib.error, struct.error) have no other base.
-    except Exception as error:
+    except UNFORESEEN as error:
         told = " ".join([f"{type(error).__name__}:", *str(error).splitlines()[:1]])
         with suppress(OSError):  # A full disk keeps the traceback back, and nothing else.
             log.parent.mkdir(parents=True, exist_ok=True)

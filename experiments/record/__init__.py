@@ -163,10 +163,21 @@ def spoken(pair: Row) -> str:
     return f"{pair['reference']} against itself" if pair["control"] else f"{pair['quantised']} {pair['reference']}"
 
 
+def unquantised(pair: Row) -> dict[str, Any] | None:
+    """The facts of the network that the compression of a version left, in float.
+
+    None without a compression, for one that trains under integers, and for what was quantised after it in runs of
+    earlier versions.
+    """
+    version: dict[str, Any] = pair["quantised_model"]
+    told = version.get("compression", {})
+    found: dict[str, Any] | None = version if told.get("quantisation") in IN_FLOAT else told.get("unquantised")
+    return found
+
+
 def inseparable(pair: Row) -> str | None:
     """The compression of a version of which the run has no float network, so that it is one with the quantisation."""
-    told = pair["quantised_model"].get("compression", {})
-    return None if told.get("unquantised") or told.get("quantisation") in IN_FLOAT else told.get("name")
+    return None if unquantised(pair) else pair["quantised_model"].get("compression", {}).get("name")
 
 
 def flip(pair: Row, kind: str | None) -> str | None:

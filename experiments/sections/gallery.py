@@ -38,9 +38,9 @@ def chosen(run: Run, *, most: int = MOST) -> list[Row]:
     order = []
     for finding in sorted((f for pair in run.tested() for f in run.found(pair["pair"])), key=mildness):
         place = (finding["pair"], finding["reference_class"], finding["quantised_class"])
-        order.append((rank[place], mildness(finding), finding))
+        order.append((rank[place], finding))
         rank[place] += 1
-    shown = [finding for *_, finding in sorted(order, key=lambda entry: entry[:2])[:most]]
+    shown = [finding for _, finding in sorted(order, key=lambda entry: entry[0])[:most]]
     return sorted(shown, key=mildness)
 
 

@@ -218,8 +218,8 @@ def carry_out(study: Study, out: Path, screen: Screen) -> tuple[Path, bool]:
     """Carry every run to its end, repairs included, then write the page: (its folder, whether all criteria of all runs
     were met).
 
-    A run that is complete is not repeated; one that was stopped goes on where it stood. One that fails, for whatever
-    reason, keeps no other from its end, nor the page.
+    A run that is complete is not repeated; one that was stopped goes on where it stood. One that fails keeps no other
+    from its end, nor the page.
 
     Raises:
         ValueError, OSError: a config, data or a model cannot be used, or a run fails; what was evaluated stays.
